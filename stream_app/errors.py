@@ -1,0 +1,91 @@
+"""One tree of errors. Each class carries a stable ``code``: the dead letter's header, the metric's label."""
+
+
+class FixStreamError(Exception):
+    """Anything FixStream raises on purpose. The message says what was wrong, where, and what to do."""
+
+    code = "internal"
+
+
+class CaptureError(FixStreamError):
+    """One capture cannot be answered: it becomes a dead letter, its neighbours go on."""
+
+    code = "bad-capture"
+
+
+class UndecodableRecord(CaptureError):
+    """The bytes are not an Avro single-object record of a schema that we know."""
+
+    code = "undecodable"
+
+
+class UnknownSchema(UndecodableRecord):
+    """The fingerprint names a writer schema that is not known here."""
+
+    code = "unknown-schema"
+
+
+class InvalidCapture(CaptureError):
+    """The record decodes, but its fields contradict each other or physics."""
+
+    code = "invalid-capture"
+
+
+class UnanswerableCapture(CaptureError):
+    """The capture is sound, but the model cannot answer it (too few or too many receivers, no finite fix)."""
+
+    code = "unanswerable"
+
+
+class ModelError(FixStreamError):
+    """A model cannot be loaded or does not keep the contract."""
+
+    code = "model"
+
+
+class ContractViolation(ModelError):
+    """The ONNX file does not look as the model contract says."""
+
+    code = "model-contract"
+
+
+class RegistryUnavailable(ModelError):
+    """The registry does not answer, and the disk cache does not hold the model either."""
+
+    code = "registry-unavailable"
+
+
+class ModelNotFound(ModelError):
+    """The registry answers, but has no such model, version, alias or stage."""
+
+    code = "model-not-found"
+
+
+class NetworkFileError(FixStreamError):
+    """The receiver network's YAML file is missing, broken, or contradicts itself."""
+
+    code = "network-file"
+
+
+class RecordingError(FixStreamError):
+    """A recording on disk cannot be read as what it claims to be."""
+
+    code = "recording"
+
+
+class BrokerUnavailable(FixStreamError):
+    """No broker answers at the configured address."""
+
+    code = "broker-unavailable"
+
+
+class DeliveryFailed(FixStreamError):
+    """The broker did not acknowledge a record: its input must not be committed."""
+
+    code = "delivery-failed"
+
+
+class CacheUnavailable(FixStreamError):
+    """The cache backend does not answer; the pipeline goes on without it."""
+
+    code = "cache-unavailable"

@@ -1,0 +1,56 @@
+"""Every option once. Environment: FIXSTREAM_<NAME>; a .env file is read too."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Options of a worker, with defaults that suit production on one Kafka cluster."""
+
+    model_config = SettingsConfigDict(env_prefix="FIXSTREAM_", env_file=".env", extra="ignore")
+
+    # Kafka
+    bootstrap_servers: str = Field("localhost:9092", description="Kafka brokers, host:port, comma-separated")
+    group_id: str = Field("fixstream", description="consumer group of the workers")
+    captures_topic: str = Field("iq.captures", description="captures in")
+    positions_topic: str = Field("positions", description="fixes out")
+    dead_letter_topic: str = Field("iq.captures.dlq", description="captures that cannot be answered")
+    worker_topic: str = Field("fixstream.worker", description="low-rate topic that Faust's own group subscribes to")
+    partitions: int = Field(8, ge=1, description="partitions of topics that FixStream creates")
+    replication_factor: int = Field(1, ge=1, description="replicas of topics that FixStream creates")
+    max_message_bytes: int = Field(16 * 2**20, ge=1024, description="largest record, bytes")
+    session_timeout_ms: int = Field(45_000, ge=1000, description="group session timeout, ms")
+    max_poll_interval_ms: int = Field(300_000, ge=1000, description="longest pause between polls, ms")
+    auto_offset_reset: str = Field("earliest", description="where a new group starts: earliest or latest")
+
+    # Micro-batches
+    max_batch: int = Field(32, ge=1, description="captures a micro-batch at most")
+    max_wait_ms: float = Field(10.0, ge=0, description="age of the oldest capture at which a batch leaves, ms")
+    max_in_flight: int = Field(4, ge=1, description="micro-batches between consumer and acknowledgement")
+    drain_timeout_s: float = Field(30.0, gt=0, description="longest drain on SIGTERM, s")
+
+    # Model
+    registry_uri: str = Field("http://localhost:5000", description="MLflow tracking/registry URI, or sqlite:///...")
+    model_name: str = Field("fixstream-tdoa", description="registered model")
+    model_ref: str = Field("@champion", description="@alias, version number, or stage name")
+    model_cache_dir: str = Field("~/.cache/fixstream/models", description="artifacts by digest")
+    inference_threads: int = Field(1, ge=1, description="ONNX Runtime intra-op threads")
+
+    # Cache
+    cache_url: str = Field("memory://", description="memory://, redis://host:port/db, rediss://..., or none://")
+    cache_ttl_s: int = Field(3600, ge=1, description="seconds an answer is remembered")
+    cache_max_entries: int = Field(100_000, ge=1, description="bound of memory://")
+    cache_timeout_ms: float = Field(50.0, gt=0, description="longest wait for redis, ms")
+
+    # Fixes
+    ellipse_confidence: float = Field(0.95, gt=0, lt=1, description="probability the stated ellipse holds")
+    geojson_outline: bool = Field(True, description="send the ellipse's outline as GeoJSON")
+    border_mass_limit: float = Field(0.05, gt=0, lt=1, description="posterior mass on the rim that flags a fix")
+
+    # Worker
+    web_host: str = Field("0.0.0.0", description="address of /metrics and /health")  # noqa: S104
+    web_port: int = Field(6066, ge=1, le=65535, description="port of /metrics and /health")
+    schema_dir: str | None = Field(None, description="directory with further writer schemas (.avsc)")
+    log_level: str = Field("INFO", description="log level")
