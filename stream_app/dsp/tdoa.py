@@ -1,0 +1,262 @@
+"""Complex coherence of each pair of receivers over a range of lags, and how many samples it rests on."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft
+
+from stream_app.dsp.features import ChannelLike, FeatureError, positive, whole
+from stream_app.dsp.samples import bytes_per_sample, sample_bytes, to_complex64
+from stream_app.dsp.transform import Complex, chirp, delays, fourier, taper
+
+MIN_OVERLAP = 16  # samples
+DRIFT_LIMIT = 0.01  # samples of drift over a capture below which an FFT about its middle is good enough
+_BLOCK = 8  # neighbouring bins over which a power spectrum is averaged
+_CHUNK = 8  # captures worked on at once: their spectra stay in the CPU's cache
+
+
+def lag_count(max_lag_s: float, sample_rate_hz: float, oversample: int) -> int:
+    """How many lags a pair has: lag l is (l - (count - 1) / 2) / (sample_rate_hz * oversample) seconds."""
+    return 2 * math.ceil(max_lag_s * sample_rate_hz * oversample) + 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """The stretch of one channel that all channels of its capture share."""
+
+    datatype: str
+    rate_hz: float
+    start_s: float  # time of the first sample, after the capture's latest start time
+    count: int
+    view: memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class _Grid:
+    """A frequency grid: bins low..high and -high..-low of a transform of ``size`` points."""
+
+    size: int
+    low: int
+    high: int
+
+
+class Tdoa:
+    """Features float32 [N, P, 2 L + 1] of the P = R (R - 1) / 2 pairs (0, 1), (0, 2), ..., (1, 2), ...
+
+    Columns: L real parts and L imaginary parts of the coherence sum_k X_i conj(X_j) e^{j 2 pi f_k lag} /
+    sqrt(E_i E_j), which peaks at lag = arrival at i minus arrival at j, then M, the number of independent
+    samples. ``band_hz`` limits |baseband frequency|. A pair with an absent or silent receiver is zeros.
+
+    M is the statistical bandwidth of the pair's spectra times the effective duration of the tapered capture,
+    sum(S_i) sum(S_j) / sum(S_i S_j) * (sum w²)² / sum w⁴: for independent Gaussian signals the mean of
+    |coherence|² is 1 / M (Bendat and Piersol, Random Data, chapter 8, statistical bandwidth). S is the power
+    averaged over 8 bins; what that average still varies, where the channels are coherent, is taken out.
+    With 'phat' every bin weighs the same, so that M is the whole band's.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_receivers: int,
+        sample_rate_hz: float,
+        max_lag_s: float,
+        oversample: int = 2,
+        band_hz: Sequence[float] | None = None,
+        weighting: str = "none",
+    ) -> None:
+        self.max_receivers = whole("max_receivers", max_receivers, 2)
+        self._rate = positive("sample_rate_hz", sample_rate_hz)
+        self._max_lag = positive("max_lag_s", max_lag_s)
+        self._oversample = whole("oversample", oversample, 1)
+        self._band = _band(band_hz, self._rate)
+        if weighting not in ("none", "phat"):
+            raise ValueError(f"weighting must be 'none' or 'phat', not {weighting!r}")
+        self._phat = weighting == "phat"
+        self._lags = lag_count(self._max_lag, self._rate, self._oversample)
+        pairs = self.max_receivers * (self.max_receivers - 1) // 2
+        self.shape: tuple[int, ...] = (pairs, 2 * self._lags + 1)
+
+    def extract(self, batch: Sequence[Sequence[ChannelLike]]) -> NDArray[np.float32]:
+        """Features of N captures; FeatureError names those whose channels do not fit or hardly overlap."""
+        out = np.zeros((len(batch), *self.shape), np.float32)
+        reasons: dict[int, str] = {}
+        groups: dict[tuple[int, _Grid], list[tuple[int, list[_Part]]]] = defaultdict(list)
+        for index, channels in enumerate(batch):
+            try:
+                parts = self._cut(channels)
+                if len(parts) > 1:
+                    groups[len(parts), self._grid(parts)].append((index, parts))
+            except ValueError as error:
+                reasons[index] = str(error)
+        for (receivers, grid), members in groups.items():
+            columns = [_pair_index(i, j, self.max_receivers) for i, j in combinations(range(receivers), 2)]
+            for at in range(0, len(members), _CHUNK):
+                chunk = members[at : at + _CHUNK]
+                with np.errstate(invalid="ignore", over="ignore"):  # found below, and said in words
+                    features = self._correlate([parts for _, parts in chunk], receivers, grid)
+                out[np.array([index for index, _ in chunk])[:, None], columns] = features
+                complete: NDArray[np.bool_] = np.isfinite(features.reshape(len(chunk), -1)).all(axis=-1)
+                for (index, _), finite in zip(chunk, complete.tolist(), strict=True):
+                    if not finite:
+                        reasons[index] = "its samples are not finite, or too large for single precision"
+        if reasons:
+            raise FeatureError(reasons)
+        return out
+
+    def _cut(self, channels: Sequence[ChannelLike]) -> list[_Part]:
+        """The channels' common stretch of time, in each channel's own whole samples."""
+        if len(channels) > self.max_receivers:
+            raise ValueError(f"{len(channels)} channels where the model takes {self.max_receivers}")
+        if not channels:
+            return []
+        for channel in channels:
+            positive("sample_rate_hz of a channel", channel.sample_rate_hz)
+        latest = max(channel.start_time_ns for channel in channels)
+        starts = [(channel.start_time_ns - latest) * 1e-9 for channel in channels]
+        end = min(s + c.sample_count / c.sample_rate_hz for s, c in zip(starts, channels, strict=True))
+        parts = []
+        for start, channel in zip(starts, channels, strict=True):
+            view = sample_bytes(channel.samples, channel.datatype, channel.sample_count)
+            skip = round(-start * channel.sample_rate_hz)
+            first = start + skip / channel.sample_rate_hz
+            count = min(round((end - first) * channel.sample_rate_hz), channel.sample_count - skip)
+            if count < MIN_OVERLAP:
+                raise ValueError(
+                    f"the channels share {max(count, 0)} samples of time by their start times and rates; "
+                    f"at least {MIN_OVERLAP} are needed"
+                )
+            width = bytes_per_sample(channel.datatype)
+            stretch = view[skip * width : (skip + count) * width]
+            parts.append(_Part(channel.datatype, channel.sample_rate_hz, first, count, stretch))
+        return parts
+
+    def _grid(self, parts: Sequence[_Part]) -> _Grid:
+        longest = max(math.ceil(part.count / part.rate_hz * self._rate) for part in parts)
+        # Zeros behind the samples, so that no lag in the window wraps around.
+        size = fft.next_fast_len(longest + math.ceil(self._max_lag * self._rate) + 1)
+        low, high = self._band
+        width = self._rate / size
+        reach = min(high, *(part.rate_hz / 2 for part in parts))
+        grid = _Grid(size, math.ceil(low / width), min(math.floor(reach / width), (size - 1) // 2))
+        if grid.high < max(grid.low, 1):
+            raise ValueError(f"the channels' sample rates reach {reach:g} Hz, below the band's {low:g} Hz")
+        return grid
+
+    def _spectra(self, captures: Sequence[Sequence[_Part]], receivers: int, grid: _Grid) -> Complex:
+        """Complex64 [N, R, bins -high..high, and zeros up to a whole block], outside the band zero."""
+        bins = 2 * grid.high + 1
+        spectra = np.zeros((len(captures), receivers, -(-bins // _BLOCK) * _BLOCK), np.complex64)
+        alike: dict[tuple[str, int, float | None], list[tuple[int, int]]] = defaultdict(list)
+        for n, parts in enumerate(captures):
+            for r, part in enumerate(parts):
+                drifts = abs(part.count * (part.rate_hz / self._rate - 1)) >= DRIFT_LIMIT
+                alike[part.datatype, part.count, part.rate_hz if drifts else None].append((n, r))
+        for (datatype, count, rate), places in alike.items():
+            members = [captures[n][r] for n, r in places]
+            window = taper(count, self._ramp(count))
+            samples = to_complex64(datatype, [part.view for part in members], window)
+            if rate is None:
+                found = fourier(samples, grid.size, grid.high)
+                centre = [count / 2 * (1 / part.rate_hz - 1 / self._rate) for part in members]
+            else:
+                found = chirp(samples, self._rate / grid.size / rate, grid.high)
+                centre = [0.0] * len(members)
+            times = [part.start_s + shift for part, shift in zip(members, centre, strict=True)]
+            if any(times):
+                found *= delays(times, self._rate / grid.size, grid.high)
+            n, r = np.array(places).T
+            spectra[n, r, :bins] = found
+        spectra[:, :, grid.high - grid.low + 1 : grid.high + grid.low] = 0
+        if self._phat:
+            size = np.abs(spectra)
+            np.divide(spectra, size, out=spectra, where=size > 0)
+        return spectra
+
+    def _ramp(self, count: int) -> int:
+        """Length of the taper's ramps: several lags long, at most 10 % of the capture together."""
+        return min(math.ceil(4 * self._max_lag * self._rate), count // 20)
+
+    def _correlate(
+        self, captures: Sequence[Sequence[_Part]], receivers: int, grid: _Grid
+    ) -> NDArray[np.float32]:
+        """Features float32 [N, pairs, 2 L + 1] of captures of equally many receivers on one grid."""
+        spectra = self._spectra(captures, receivers, grid)
+        parts = spectra.view(np.float32)
+        power: NDArray[np.floating] = (
+            (parts * parts).reshape(len(captures), receivers, -1, 2 * _BLOCK).sum(-1)
+        )
+        power = power.astype(np.float64)
+        energy = power.sum(-1)
+        pairs = list(combinations(range(receivers), 2))
+        long = grid.size * self._oversample
+        half = (self._lags - 1) // 2
+        cross = np.zeros((len(captures), len(pairs), long), np.complex64)
+        other = spectra.conj()
+        middle, last = grid.high, 2 * grid.high + 1
+        for p, (i, j) in enumerate(pairs):
+            np.multiply(spectra[:, i, middle:last], other[:, j, middle:last], out=cross[:, p, : middle + 1])
+            np.multiply(spectra[:, i, :middle], other[:, j, :middle], out=cross[:, p, long - middle :])
+        over_lags = fft.ifft(cross, axis=-1, norm="forward", overwrite_x=True)
+        first, second = np.array(pairs).T
+        product = energy[:, first] * energy[:, second]
+        heard = (product > 0) | ~np.isfinite(product)
+        scale = np.divide(1, np.sqrt(product), out=np.zeros_like(product), where=heard)
+        coherence = np.concatenate((over_lags[..., long - half :], over_lags[..., : half + 1]), axis=-1)
+        coherence *= scale[..., None].astype(np.float32)
+        result = np.empty((len(captures), len(pairs), 2 * self._lags + 1), np.float32)
+        result[..., : self._lags] = coherence.real
+        result[..., self._lags : -1] = coherence.imag
+
+        share = self._bins_to_samples(captures, grid)
+        weights = _block_weights(grid, power.shape[-1])
+        joint = (power[:, first] * power[:, second] * weights).sum(-1)
+        effective = np.divide(product, joint, out=np.zeros_like(product), where=heard)
+        if not self._phat:
+            peak = (result[..., : self._lags] ** 2 + result[..., self._lags : -1] ** 2).max(-1)
+            effective *= 1 + np.minimum(peak, 1) / np.maximum(_BLOCK * share[:, None], 1)
+        result[..., -1] = effective * share[:, None]
+        return result
+
+    def _bins_to_samples(self, captures: Sequence[Sequence[_Part]], grid: _Grid) -> NDArray[np.float32]:
+        """Float32 [N]: how many independent samples a bin is worth, the padding and the taper considered."""
+        worth = []
+        for parts in captures:
+            window = taper(parts[0].count, self._ramp(parts[0].count)).astype(np.float64)
+            squares = window * window
+            seconds = squares.sum() ** 2 / (squares * squares).sum() / parts[0].rate_hz
+            worth.append(seconds * self._rate / grid.size)
+        return np.array(worth, np.float32)
+
+
+def _block_weights(grid: _Grid, blocks: int) -> NDArray[np.float32]:
+    """One over the number of bins of each block that lie in the band."""
+    used = np.zeros(blocks * _BLOCK, np.float32)
+    used[: 2 * grid.high + 1] = 1
+    used[grid.high - grid.low + 1 : grid.high + grid.low] = 0
+    counts = used.reshape(blocks, _BLOCK).sum(-1)
+    weights: NDArray[np.float32] = np.divide(1, counts, out=np.zeros_like(counts), where=counts > 0)
+    return weights
+
+
+def _pair_index(i: int, j: int, receivers: int) -> int:
+    return i * receivers - i * (i + 1) // 2 + j - i - 1
+
+
+def _band(band_hz: Sequence[float] | None, rate: float) -> tuple[float, float]:
+    if band_hz is None:
+        return 0.0, rate / 2
+    if not isinstance(band_hz, list | tuple) or len(band_hz) != 2:
+        raise ValueError(f"band_hz must be [low, high] in Hz or null, not {band_hz!r}")
+    low, high = float(band_hz[0]), float(band_hz[1])
+    if not 0 <= low < high <= rate / 2:
+        raise ValueError(
+            f"band_hz {list(band_hz)!r} must rise within 0 and half the sample rate, {rate / 2:g} Hz"
+        )
+    return low, high

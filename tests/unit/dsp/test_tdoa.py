@@ -1,0 +1,210 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stream_app.dsp.features import FeatureError, make_extractor
+from stream_app.dsp.transform import chirp, delays, fourier
+from tests.unit.dsp.signals import START_NS, Waveform, channel, noise, peak_lag
+
+RATE = 1e6
+COUNT = 4480
+FINE = 8
+
+
+def spec(**changes):
+    base = {
+        "extractor": "tdoa",
+        "max_receivers": 2,
+        "sample_rate_hz": RATE,
+        "max_lag_s": 70e-6,
+        "oversample": FINE,
+        "band_hz": None,
+        "weighting": "none",
+    }
+    return base | changes
+
+
+def capture(seed, arrivals_s, *, rates=None, starts_ns=None, snr_db=20.0, band=(-325e3, 325e3), **options):
+    wave = Waveform(seed, *band, COUNT / RATE)
+    rng = np.random.default_rng(seed + 10_000)
+    rates = rates or [RATE] * len(arrivals_s)
+    starts_ns = starts_ns or [0] * len(arrivals_s)
+    return [
+        channel(
+            wave.at(start * 1e-9 - arrival, rate, COUNT) + noise(rng, COUNT, snr_db),
+            rate,
+            START_NS + start,
+            **options,
+        )
+        for arrival, rate, start in zip(arrivals_s, rates, starts_ns, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("weighting", ["none", "phat"])
+@pytest.mark.parametrize("rates", [None, [RATE, RATE * (1 + 50e-6)], [RATE * (1 - 50e-6), RATE]])
+@pytest.mark.parametrize(
+    ("delay_s", "starts_ns"),
+    [
+        (12e-6, [0, 0]),
+        (-20.37e-6, [0, 0]),
+        (33.5e-6, [0, 0]),
+        (7.21e-6, [0, 250_433]),
+        (0.4e-6, [911_111, 0]),
+    ],
+)
+def test_known_delay_comes_back_within_a_hundredth_of_a_sample(delay_s, starts_ns, rates, weighting):
+    extractor = make_extractor(spec(weighting=weighting, band_hz=[0, 325e3]))
+    batch = [capture(seed, [delay_s, 0.0], rates=rates, starts_ns=starts_ns) for seed in range(6)]
+    found = np.array([peak_lag(features[0], RATE * FINE) for features in extractor.extract(batch)])
+    assert abs(found.mean() - delay_s) * RATE < 0.01
+    assert found.std() * RATE < 0.03
+
+
+def test_other_sample_rate_is_put_on_the_common_grid():
+    extractor = make_extractor(spec())
+    wave = Waveform(3, -200e3, 200e3, COUNT / RATE)
+    pair = [channel(wave.at(-21.3e-6, 768e3, 3440), 768e3), channel(wave.at(0, RATE, COUNT), RATE)]
+    assert peak_lag(extractor.extract([pair])[0, 0], RATE * FINE) == pytest.approx(21.3e-6, abs=0.02e-6)
+
+
+def test_pairs_are_in_order_and_lags_are_differences_of_arrival():
+    extractor = make_extractor(spec(max_receivers=3))
+    arrivals = [5e-6, 17.5e-6, -8e-6]
+    rows = extractor.extract([capture(1, arrivals)])[0]
+    wanted = [arrivals[i] - arrivals[j] for i, j in [(0, 1), (0, 2), (1, 2)]]
+    assert np.allclose([peak_lag(row, RATE * FINE) for row in rows], wanted, atol=0.03e-6)
+
+
+def test_missing_receivers_are_zero_pairs():
+    extractor = make_extractor(spec(max_receivers=4, oversample=2))
+    features = extractor.extract([capture(1, [0, 1e-6, 2e-6]), capture(1, [0.0])])
+    assert features.shape == (2, *extractor.shape) == (2, 6, 2 * 281 + 1)
+    assert [bool(row.any()) for row in features[0]] == [True, True, False, True, False, False]
+    assert not features[1].any()
+
+
+def test_silent_receiver_is_a_zero_pair():
+    pair = capture(1, [0, 0])
+    pair[1] = channel(np.zeros(COUNT), RATE)
+    assert not make_extractor(spec()).extract([pair]).any()
+
+
+def test_negative_frequencies_count_and_band_limits_hold():
+    low_side = capture(2, [9.3e-6, 0], band=(-400e3, -250e3), snr_db=30)
+    inside = make_extractor(spec(band_hz=[200e3, 450e3])).extract([low_side])[0, 0]
+    outside = make_extractor(spec(band_hz=[0, 200e3])).extract([low_side])[0, 0]
+    lags = (len(inside) - 1) // 2
+    assert peak_lag(inside, RATE * FINE) == pytest.approx(9.3e-6, abs=0.05e-6)
+    assert np.hypot(inside[:lags], inside[lags:-1]).max() > 0.95
+    assert np.hypot(outside[:lags], outside[lags:-1]).max() < 0.3
+
+
+def test_independent_samples_are_those_of_the_band_and_the_mean_coherence_agrees():
+    rng = np.random.default_rng(0)
+    batch = [[channel(noise(rng, COUNT, 0), RATE) for _ in range(2)] for _ in range(40)]
+    for band, width in [(None, RATE), ([0, 100e3], 200e3), ([50e3, 100e3], 100e3)]:
+        features = make_extractor(spec(band_hz=band)).extract(batch)[:, 0]
+        lags = (features.shape[1] - 1) // 2
+        mean = np.mean(features[:, :lags] ** 2 + features[:, lags:-1] ** 2)
+        effective = features[:, -1].mean()
+        assert 0.8 < effective / (width * COUNT / RATE) <= 1.0
+        assert mean * effective == pytest.approx(1, abs=0.1)
+
+
+def test_coloured_spectrum_has_fewer_independent_samples():
+    narrow = capture(4, [0, 3e-6], band=(-20e3, 20e3), snr_db=30)
+    features = make_extractor(spec()).extract([narrow])[0, 0]
+    assert features[-1] == pytest.approx(40e3 * COUNT / RATE, rel=0.25)
+
+
+def test_features_of_a_capture_do_not_depend_on_its_neighbours():
+    extractor = make_extractor(spec(max_receivers=3, oversample=2))
+    odd = [RATE, RATE * (1 + 50e-6), RATE * (1 - 20e-6)]
+    batch = [
+        capture(
+            n,
+            [0, 3.3e-6, -9e-6][: 2 + n % 2],
+            rates=odd[: 2 + n % 2] if n % 5 == 0 else None,
+            starts_ns=[0, 40 * n, 7_000][: 2 + n % 2] if n % 3 else None,
+            datatype="ci16_le",
+        )
+        for n in range(29)
+    ]
+    together = extractor.extract(batch)
+    for n, one in enumerate(batch):
+        assert np.array_equal(extractor.extract([one])[0], together[n])
+    assert np.array_equal(extractor.extract(batch[3:20])[::-1], extractor.extract(batch[3:20][::-1]))
+
+
+def test_scale_does_not_matter():
+    extractor = make_extractor(spec())
+    pair = capture(5, [2e-6, 0])
+    scaled = [
+        channel(np.frombuffer(c.samples, "<c8") * k, RATE) for c, k in zip(pair, (1e-4, 300), strict=True)
+    ]
+    assert np.allclose(extractor.extract([pair]), extractor.extract([scaled]), rtol=1e-4, atol=1e-5)
+
+
+def test_captures_without_features_are_named_and_the_others_are_not():
+    extractor = make_extractor(spec())
+    good = capture(1, [0, 0])
+    apart = capture(1, [0, 0], starts_ns=[0, 4_470_000])
+    broken = capture(1, [0, 0])
+    broken[0] = channel(np.full(COUNT, np.nan), RATE)
+    short = capture(1, [0, 0])
+    short[1].samples = short[1].samples[:-3]
+    with pytest.raises(FeatureError) as caught:
+        extractor.extract([good, apart, broken, capture(1, [0, 0, 0]), short])
+    assert sorted(caught.value.reasons) == [1, 2, 3, 4]
+    assert "share 10 samples" in caught.value.reasons[1]
+    assert "not finite" in caught.value.reasons[2]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"max_receivers": 1},
+        {"sample_rate_hz": 0},
+        {"max_lag_s": float("nan")},
+        {"oversample": 1.5},
+        {"band_hz": [3, 2]},
+        {"band_hz": [0, 600e3]},
+        {"band_hz": 3},
+        {"weighting": "scot"},
+        {"extractor": "mfcc"},
+        {"lags": 3},
+    ],
+)
+def test_parameters_that_do_not_fit_are_refused(change):
+    with pytest.raises(ValueError, match=str(next(iter(change)))):
+        make_extractor(spec(**change))
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    count=st.integers(16, 300),
+    half=st.integers(1, 200),
+    ratio=st.floats(0.3, 3.0),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_chirp_transform_is_the_fourier_sum(count, half, ratio, seed):
+    rng = np.random.default_rng(seed)
+    x = (rng.normal(size=(2, count)) + 1j * rng.normal(size=(2, count))).astype(np.complex64)
+    step = ratio / (2 * half + 1)
+    bins = np.arange(-half, half + 1)
+    direct = x.astype(complex) @ np.exp(-2j * np.pi * step * np.outer(np.arange(count), bins))
+    assert np.allclose(chirp(x, step, half), direct, atol=2e-4 * np.sqrt(count))
+
+
+def test_fourier_and_delays_agree_with_their_sums():
+    rng = np.random.default_rng(1)
+    x = (rng.normal(size=(3, 50)) + 0j).astype(np.complex64)
+    bins = np.arange(-20, 21)
+    direct = x @ np.exp(-2j * np.pi * np.outer(np.arange(50), bins) / 64)
+    assert np.allclose(fourier(x.copy(), 64, 20), direct, atol=1e-4)
+    shifts = delays([0.0, 0.31, -2.7], 0.5, 100)
+    exact = np.exp(-2j * np.pi * np.outer([0.0, 0.31, -2.7], np.arange(-100, 101) * 0.5))
+    assert np.allclose(shifts, exact, atol=1e-5)
