@@ -1,0 +1,129 @@
+"""The agent that turns micro-batches into fixes: it schedules the pipeline's stages and sends what they make."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from stream_app.errors import CaptureError, DeliveryFailed, FixStreamError
+from stream_app.kafka.channel import CaptureChannel
+from stream_app.kafka.publisher import Publisher
+from stream_app.kafka.records import MicroBatch, Output, RawRecord
+from stream_app.locate.batch import Batch
+from stream_app.locate.pipeline import Locator
+from stream_app.metrics import Metrics
+from stream_app.records.codec import Codecs
+from stream_app.records.fix import Fix
+from stream_app.settings import Settings
+
+log = logging.getLogger(__name__)
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
+
+
+class LocateRunner:
+    """Runs batches so that the stages of successive ones overlap, at most ``max_in_flight`` at a time.
+
+    Two single-thread executors keep the order of batches: one decodes and makes features, one infers and encodes.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        codecs: Codecs,
+        channel: CaptureChannel,
+        publisher: Publisher,
+        metrics: Metrics,
+        locator: Callable[[], Locator],
+    ) -> None:
+        self._settings, self._codecs = settings, codecs
+        self._channel, self._publisher = channel, publisher
+        self._metrics, self._locator = metrics, locator
+        self._front = ThreadPoolExecutor(1, thread_name_prefix="features")
+        self._back = ThreadPoolExecutor(1, thread_name_prefix="inference")
+        self._slots = asyncio.Semaphore(settings.max_in_flight)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def submit(self, batch: MicroBatch) -> None:
+        """Takes a batch as soon as one may be in flight; returns before it is done."""
+        await self._slots.acquire()
+        self._metrics.in_flight.inc()
+        self._metrics.batches.labels(batch.reason).inc()
+        self._metrics.batch_size.observe(len(batch.records))
+        task = asyncio.get_running_loop().create_task(self._run(batch))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def close(self) -> None:
+        """Abandons what is not done (it stays uncommitted) and ends the threads."""
+        for task in self._tasks:
+            task.cancel()
+        self._front.shutdown(wait=False, cancel_futures=True)
+        self._back.shutdown(wait=False, cancel_futures=True)
+
+    async def _run(self, batch: MicroBatch) -> None:
+        try:
+            outputs = await self._outputs(batch.records)
+            await self._deliver(outputs)
+            now = time.perf_counter()
+            for record in batch.records:
+                self._metrics.latency.labels("end_to_end").observe(now - record.received_at)
+            self._channel.done(batch)
+        finally:
+            self._metrics.in_flight.dec()
+            self._slots.release()
+
+    async def _outputs(self, records: list[RawRecord]) -> list[Output]:
+        loop, locator = asyncio.get_running_loop(), self._locator()
+        try:
+            work = await loop.run_in_executor(self._front, self._begin, locator, records)
+            return await loop.run_in_executor(self._back, self._end, locator, work, records)
+        except Exception as error:
+            self._metrics.errors.labels("internal").inc()
+            if len(records) > 1:
+                log.exception("A micro-batch of %d captures failed; trying them one by one", len(records))
+                return [output for record in records for output in await self._outputs([record])]
+            log.exception("A capture failed; it becomes a dead letter")
+            return [self._dead_letter(records[0], FixStreamError(f"{type(error).__name__}: {error}"))]
+
+    @staticmethod
+    def _begin(locator: Locator, records: list[RawRecord]) -> Batch:
+        work = locator.decode(records)
+        locator.features(work)
+        return work
+
+    def _end(self, locator: Locator, work: Batch, records: list[RawRecord]) -> list[Output]:
+        locator.infer(work)
+        return [
+            self._output(record, result) for record, result in zip(records, locator.finish(work), strict=True)
+        ]
+
+    def _output(self, record: RawRecord, result: Fix | CaptureError) -> Output:
+        if isinstance(result, Fix):
+            return Output(self._settings.positions_topic, record.key, self._codecs.encode_fix(result), [])
+        return self._dead_letter(record, result)
+
+    def _dead_letter(self, record: RawRecord, error: FixStreamError) -> Output:
+        self._metrics.dead_letters.labels(error.code).inc()
+        headers = [
+            ("fixstream-code", error.code.encode()),
+            ("fixstream-message", str(error).encode()),
+            ("fixstream-topic", record.topic.encode()),
+            ("fixstream-partition", str(record.partition).encode()),
+            ("fixstream-offset", str(record.offset).encode()),
+        ]
+        return Output(self._settings.dead_letter_topic, record.key, record.value, headers)
+
+    async def _deliver(self, outputs: list[Output]) -> None:
+        pause = _FIRST_PAUSE_S
+        while True:
+            try:
+                await self._publisher.send(outputs)
+                return
+            except DeliveryFailed as error:
+                self._metrics.errors.labels(error.code).inc()
+                log.warning("%s; trying again in %.1f s, nothing is committed until then", error, pause)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE_S)

@@ -1,0 +1,158 @@
+"""The composition root: settings in, parts made and joined here and nowhere else."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import faust
+from mode import Service
+
+from stream_app.agents.locate import LocateRunner
+from stream_app.cache.backends import make_cache
+from stream_app.cache.dedup import DedupCache
+from stream_app.errors import BrokerUnavailable, ModelError
+from stream_app.kafka.channel import CaptureChannel
+from stream_app.kafka.publisher import Publisher
+from stream_app.kafka.topics import ensure_topics
+from stream_app.locate.pipeline import Locator
+from stream_app.metrics import Metrics
+from stream_app.models.registry import Registry
+from stream_app.models.session import OnnxSession
+from stream_app.records.codec import Codecs
+from stream_app.settings import Settings
+from stream_app.web.views import add_views
+
+log = logging.getLogger(__name__)
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0
+
+
+class Worker(Service):  # type: ignore[misc]
+    """Brings the worker up (model first, captures then) and drains it when it is stopped."""
+
+    def __init__(self, settings: Settings, channel: CaptureChannel, metrics: Metrics, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.settings, self.channel, self.metrics = settings, channel, metrics
+        self.codecs = Codecs(settings.schema_dir)
+        self.publisher = Publisher(settings)
+        backend = make_cache(
+            settings.cache_url, settings.cache_ttl_s, settings.cache_max_entries, settings.cache_timeout_ms
+        )
+        self.cache = DedupCache(
+            backend, on_error=lambda why: metrics.errors.labels("cache-unavailable").inc()
+        )
+        self.ready = asyncio.Event()
+        self.draining = False
+        self.problem = "the model is not loaded yet"
+        self._locator: Locator | None = None
+        self.runner = LocateRunner(
+            settings, self.codecs, channel, self.publisher, metrics, locator=self._loaded
+        )
+
+    async def on_started(self) -> None:
+        """Begins to look for the model; the worker answers its probes meanwhile."""
+        self.add_future(self._bring_up())
+
+    async def on_stop(self) -> None:
+        """Takes no more captures, finishes and commits those that are in flight."""
+        self.draining = True
+        if self._locator is not None:
+            await self.channel.drain(self.settings.drain_timeout_s)
+        self.runner.close()
+        await asyncio.get_running_loop().run_in_executor(None, self.publisher.close)
+
+    def state(self) -> dict[str, Any]:
+        """Readiness, and in words what it lacks."""
+        reasons = [] if self._locator is not None else [self.problem]
+        lag = self.channel.lag()
+        if not self.channel.ready:
+            reasons.append("no partitions are assigned yet")
+        elif self._locator is not None and not lag:
+            reasons.append("the consumer lag is not known yet")
+        if self.draining:
+            reasons.append("the worker is draining")
+        return {
+            "ready": not reasons,
+            "reasons": reasons,
+            "lag": {str(partition): records for partition, records in lag.items()},
+            "cache": self.settings.cache_url.partition(":")[0],
+        }
+
+    def refresh(self) -> None:
+        """Sets the lag's gauges."""
+        self.metrics.consumer_lag.clear()
+        for partition, records in self.channel.lag().items():
+            self.metrics.consumer_lag.labels(str(partition)).set(records)
+
+    def _loaded(self) -> Locator:
+        if self._locator is None:
+            raise ModelError("a micro-batch arrived before the model was loaded: report this")
+        return self._locator
+
+    async def _bring_up(self) -> None:
+        loop, pause = asyncio.get_running_loop(), _FIRST_PAUSE_S
+        while not self.should_stop:
+            try:
+                self._locator = await loop.run_in_executor(None, self._load)
+                break
+            except (ModelError, BrokerUnavailable, ValueError) as error:
+                self.problem = str(error)
+                self.metrics.errors.labels(getattr(error, "code", "model")).inc()
+                log.warning("Not ready: %s; trying again in %.0f s", error, pause)
+            except Exception as error:
+                self.problem = f"{type(error).__name__}: {error}"
+                self.metrics.errors.labels("internal").inc()
+                log.exception("Not ready; trying again in %.0f s", pause)
+            await self.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE_S)
+        if not self.should_stop:
+            self.ready.set()
+            self.channel.start(loop)
+
+    def _load(self) -> Locator:
+        settings = self.settings
+        ensure_topics(settings)
+        registry = Registry(settings.registry_uri, Path(settings.model_cache_dir).expanduser())
+        file = registry.fetch(settings.model_name, settings.model_ref)
+        model = OnnxSession.load(file.path, settings.model_name, file.version, settings.inference_threads)
+        return Locator(model, self.cache, self.codecs, settings, self.metrics)
+
+
+def create_app(settings: Settings) -> faust.App:
+    """The Faust app of one worker. Faust's own group only follows ``worker_topic``; captures are librdkafka's."""
+    brokers = ";".join(f"kafka://{host.strip()}" for host in settings.bootstrap_servers.split(","))
+    app = faust.App(
+        f"{settings.group_id}-worker",
+        broker=brokers,
+        datadir=tempfile.mkdtemp(prefix="fixstream-"),
+        store="memory://",
+        topic_partitions=1,
+        topic_replication_factor=settings.replication_factor,
+        topic_disable_leader=True,
+        web_host=settings.web_host,
+        web_bind=settings.web_host,
+        web_port=settings.web_port,
+        web_in_thread=False,
+    )
+    metrics = Metrics()
+    channel = CaptureChannel(app, settings, metrics)
+    worker = Worker(settings, channel, metrics)
+    app.service(worker)
+    add_views(app, metrics, worker.refresh, worker.state)
+
+    @app.agent(channel, name="locate")
+    async def locate(batches: faust.StreamT) -> None:  # type: ignore[type-arg,unused-ignore]
+        await worker.ready.wait()
+        async for batch in batches:
+            await worker.runner.submit(batch)
+
+    # The conductor needs a topic of Faust's own; what comes by it is only read.
+    @app.agent(app.topic(settings.worker_topic, value_type=bytes, value_serializer="raw"), name="notes")
+    async def notes(values: faust.StreamT) -> None:  # type: ignore[type-arg,unused-ignore]
+        async for value in values:
+            log.info("Note on %s: %r", settings.worker_topic, value)
+
+    return app

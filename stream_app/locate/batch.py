@@ -1,0 +1,60 @@
+"""One micro-batch on its way through the pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_app.errors import CaptureError
+from stream_app.locate.answer import Answer
+from stream_app.records.capture import IqCapture
+from stream_app.records.fix import CacheOutcome
+
+
+class Record(Protocol):
+    """What the pipeline needs of a record: its bytes, and when it entered the queue (perf_counter seconds)."""
+
+    @property
+    def value(self) -> bytes: ...  # noqa: D102
+    @property
+    def received_at(self) -> float: ...  # noqa: D102
+
+
+@dataclass(slots=True)
+class Item:
+    """One capture's state: an answer or an error in the end, never neither."""
+
+    received_at: float
+    capture: IqCapture | None = None
+    error: CaptureError | None = None
+    answer: Answer | None = None
+    outcome: CacheOutcome = CacheOutcome.MISS
+    exact_key: bytes = b""
+    feature_key: bytes = b""
+    features: NDArray[np.float32] | None = None
+    same_as: Item | None = None  # the equal capture of this batch that is computed in its stead
+
+
+@dataclass(slots=True)
+class Batch:
+    """Items in the order of the records, and when and how long the stages worked (seconds)."""
+
+    items: list[Item]
+    started_at: float
+    features_s: float = 0.0
+    inference_s: float = 0.0
+
+    def open_items(self) -> Sequence[tuple[Item, IqCapture]]:
+        """Items that still need an answer of their own."""
+        return [
+            (item, item.capture)
+            for item in self.items
+            if item.capture is not None
+            and item.error is None
+            and item.answer is None
+            and item.same_as is None
+        ]

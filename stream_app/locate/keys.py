@@ -1,0 +1,66 @@
+"""What the cache remembers answers by: BLAKE3 over all that an answer depends on, and nothing else."""
+
+from __future__ import annotations
+
+import json
+import struct
+
+import numpy as np
+from blake3 import blake3
+from numpy.typing import NDArray
+
+from stream_app.models.base import LocatingModel
+from stream_app.records.capture import Channel, IqCapture
+
+_STEPS = np.float32(2**20)
+
+
+def model_part(model: LocatingModel) -> bytes:
+    """Name, version, digest and feature parameters: a new version never serves an old answer."""
+    parts = [model.name, model.version, model.info.digest, dict(model.info.feature_spec)]
+    return blake3(json.dumps(parts, sort_keys=True).encode()).digest()
+
+
+def exact_key(model: bytes, capture: IqCapture) -> bytes:
+    """The key of a capture's own bytes. Start times are relative: when it happened does not move the emitter."""
+    digest = blake3(b"fixstream/exact/1" + model + struct.pack("<I", len(capture.channels)))
+    origin = capture.channels[0].start_time_ns
+    for channel in capture.channels:
+        datatype = channel.datatype.encode()
+        digest.update(struct.pack("<I", len(datatype)) + datatype)
+        digest.update(
+            struct.pack(
+                "<qdqQ",
+                channel.start_time_ns - origin,
+                channel.sample_rate_hz,
+                channel.sample_count,
+                len(channel.samples),
+            )
+        )
+        digest.update(_where(channel) + _optional(channel.gain_db))
+        digest.update(channel.samples)
+    return digest.digest()
+
+
+def feature_key(model: bytes, capture: IqCapture, features: NDArray[np.float32]) -> bytes:
+    """The key of what the model sees: quantised features [...] of one capture, positions, sigmas and count."""
+    digest = blake3(b"fixstream/features/1" + model + struct.pack("<I", len(capture.channels)))
+    for channel in capture.channels:
+        digest.update(_where(channel))
+    digest.update(repr(features.shape).encode())
+    digest.update(np.ascontiguousarray(features, dtype="<f4").tobytes())
+    return digest.digest()
+
+
+def quantise(features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Features rounded to steps of 2**-20, without negative zeros: equal content gets equal bytes."""
+    return (np.rint(features * _STEPS) / _STEPS + np.float32(0)).astype(np.float32)
+
+
+def _where(channel: Channel) -> bytes:
+    place = struct.pack("<3d", channel.latitude, channel.longitude, channel.altitude_m)
+    return place + _optional(channel.start_sigma_ns)
+
+
+def _optional(value: float | None) -> bytes:
+    return struct.pack("<?d", value is not None, value or 0.0)

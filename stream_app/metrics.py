@@ -1,0 +1,71 @@
+"""What Prometheus reads from a worker. Every name carries its unit."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+_LATENCY_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class Metrics:
+    """The worker's instruments in one registry of their own, so that two can live in one process."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.registry = registry or CollectorRegistry()
+        self.captures = Counter("fixstream_captures_total", "Captures taken", registry=self.registry)
+        self.errors = Counter("fixstream_errors_total", "Errors", ["reason"], registry=self.registry)
+        self.dead_letters = Counter(
+            "fixstream_dead_letters_total", "Dead letters sent", ["reason"], registry=self.registry
+        )
+        self.latency = Histogram(
+            "fixstream_latency_seconds",
+            "Seconds spent, by stage",
+            ["stage"],
+            buckets=_LATENCY_BUCKETS,
+            registry=self.registry,
+        )
+        self.batch_size = Histogram(
+            "fixstream_batch_size",
+            "Captures a micro-batch",
+            buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
+            registry=self.registry,
+        )
+        self.batches = Counter(
+            "fixstream_batches_total", "Micro-batches, by why they left", ["reason"], registry=self.registry
+        )
+        self.cache_hits = Counter(
+            "fixstream_cache_hits_total",
+            "Captures answered without inference",
+            ["level"],
+            registry=self.registry,
+        )
+        self.cache_misses = Counter(
+            "fixstream_cache_misses_total", "Captures that were inferred", registry=self.registry
+        )
+        self.cache_hit_ratio = Gauge(
+            "fixstream_cache_hit_ratio", "Share of answered captures that were hits", registry=self.registry
+        )
+        self.consumer_lag = Gauge(
+            "fixstream_consumer_lag_records",
+            "Records not yet committed",
+            ["partition"],
+            registry=self.registry,
+        )
+        self.in_flight = Gauge(
+            "fixstream_in_flight_batches", "Micro-batches not yet acknowledged", registry=self.registry
+        )
+        self._hits = self._answered = 0
+
+    def answered(self, outcome: str, *, hit: bool) -> None:
+        """Counts one answered capture; ``outcome`` is the lower-case cache outcome."""
+        self._answered += 1
+        if hit:
+            self._hits += 1
+            self.cache_hits.labels(outcome).inc()
+        else:
+            self.cache_misses.inc()
+        self.cache_hit_ratio.set(self._hits / self._answered)
+
+    def text(self) -> bytes:
+        """The Prometheus text exposition."""
+        return generate_latest(self.registry)
