@@ -1,8 +1,9 @@
 """Location by the coherences of all pairs at once: a search from the whole area down to metres.
 
 The log-likelihood of a point, waveform and carrier phases unknown, is -M log det C, C the receivers'
-coherence matrix at the delays that the point would give. Cells of a grid are ranked by the largest coherence
-that the lags within them reach; the best are divided, again and again, and the rest keep the mass that they had.
+coherence matrix at the delays that the point would give. Cells of a grid are ranked by the largest
+coherence that the lags within them reach; the best are divided, again and again, and the rest keep their
+mass.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ _KEPT = 64  # cells that go on to the next level
 _FINEST = 0.0025  # of speed / bandwidth
 _UNRESOLVED = 2.0  # the mean over a cell with a ridge in it, below the ridge's log-likelihood
 _PIVOT = 1e-6
+_OVERSAMPLE = 4  # below it, cubic interpolation biases fixes by metres at high SNR
 
 
 @dataclass
@@ -48,7 +50,7 @@ class _Pairs:
 def build_tdoa(network: Network) -> onnx.ModelProto:
     """A model of ``tdoa`` features float32 [N, P, 2 L + 1] for up to as many receivers as the network has."""
     plane, count = Plane(network), len(network.receivers)
-    oversample = network.features.oversample
+    oversample = max(network.features.oversample, _OVERSAMPLE)
     band = network.features.band_hz
     width = 2 * (band[1] - band[0]) if band else network.sample_rate_hz
     margin = 6 * network.timing_sigma_us * 1e-6 + 4 / network.sample_rate_hz
@@ -72,7 +74,7 @@ def build_tdoa(network: Network) -> onnx.ModelProto:
     points = g.op("Expand", start, g.op("Concat", batch, g.const([1, 1], np.int64), axis=0))
     offsets = (np.arange(4) - 1.5) / 4
     children = np.stack([x.ravel() for x in np.meshgrid(offsets, offsets)], -1)
-    every: list[tuple[str, str, str, str]] = []
+    every: list[tuple[str, str, str, str, str]] = []
     for level in range(levels + 1):
         reach = float(np.hypot(*cell)) / network.speed_m_s * pairs.per_second
         index = _lag_index(g, plane, pairs, points, start if level == 0 else points)
@@ -81,25 +83,26 @@ def build_tdoa(network: Network) -> onnx.ModelProto:
         log_area = g.const(math.log(float(np.prod(cell))))
         spread = g.op("Add", g.op("Mul", points, g.const(0.0)), g.const(cell**2 / 12))
         if level == levels:
-            every.append((points, g.op("Add", value, log_area), "", spread))
+            every.append((points, g.op("Add", value, log_area), "", spread, ""))
             best = g.op("ReduceMax", value, axes=[1], keepdims=1)
             break
         kept = g.top(bound, _KEPT)
         gone = g.op("Expand", g.const(-1e9), g.op("Shape", kept))
         value = g.op("ScatterElements", g.op("Add", value, log_area), kept, gone, axis=1)
         ridge = g.op("ScatterElements", bound, kept, gone, axis=1)
-        every.append((points, value, ridge, spread))
+        every.append((points, value, ridge, spread, g.op("ReduceMax", bound, axes=[1], keepdims=1)))
         pick = g.op("Expand", g.axes("Unsqueeze", kept, 2), g.const([1, 1, 2], np.int64))
         parents = g.axes("Unsqueeze", g.op("GatherElements", points, pick, axis=1), 2)
         points = g.reshape(g.op("Add", parents, g.const(children * cell)), 0, -1, 2)
         cell = cell / 4
     masses = []
     size = float(np.prod(cell))
-    for level, (_, value, ridge, _) in enumerate(every):
+    for level, (_, value, ridge, _, top) in enumerate(every):
         if ridge:
             area = math.log(size * 16.0 ** (levels - level)) - _UNRESOLVED
-            # Never above the best point found: the bound adds the pairs up as if they were independent.
-            floor = g.op("Add", g.op("Min", ridge, best), g.const(area - 2 * _UNRESOLVED))
+            # Relative to the level's best: bounds are taken at whole lags, and as if pairs were independent.
+            lead = g.op("Sub", ridge, top)
+            floor = g.op("Add", g.op("Add", lead, best), g.const(area - 2 * _UNRESOLVED))
             value = g.op("Max", value, floor)
         masses.append(value)
     points = g.op("Concat", *(e[0] for e in every), axis=1)
