@@ -18,7 +18,7 @@ OUTPUTS: dict[str, tuple[int, list[int | str]]] = {
 
 
 def moments(g: Graph, points: str, log_mass: str, spread: str) -> tuple[str, str, str]:
-    """Masses [N, G], mean [N, 1, 2], covariance [N, 2, 2] m²; ``spread`` [N, G, 2] is each point's variance."""
+    """Masses [N, G], mean [N, 1, 2], covariance [N, 2, 2] m²; ``spread`` [N, G, 2] each point's variance."""
     mass = g.op("Softmax", log_mass, axis=-1)
     column = g.axes("Unsqueeze", mass, 2)
     mean = g.sum(g.op("Mul", points, column), 1, keep=True)

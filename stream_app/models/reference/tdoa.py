@@ -54,16 +54,17 @@ def build_tdoa(network: Network) -> onnx.ModelProto:
     band = network.features.band_hz
     width = 2 * (band[1] - band[0]) if band else network.sample_rate_hz
     margin = 6 * network.timing_sigma_us * 1e-6 + 4 / network.sample_rate_hz
+    max_lag = plane.longest_baseline() / network.speed_m_s + margin
     spec = {
         "extractor": "tdoa",
         "max_receivers": count,
         "sample_rate_hz": network.sample_rate_hz,
-        "max_lag_s": plane.longest_baseline() / network.speed_m_s + margin,
+        "max_lag_s": max_lag,
         "oversample": oversample,
         "band_hz": list(band) if band else None,
         "weighting": network.features.weighting,
     }
-    lags = lag_count(float(spec["max_lag_s"]), network.sample_rate_hz, oversample)  # type: ignore[arg-type]
+    lags = lag_count(max_lag, network.sample_rate_hz, oversample)
     g = Graph()
     pairs = _read(g, lags, network.sample_rate_hz * oversample, count)
     cell = np.array([plane.width, plane.height]) / (_CELLS - 2)
@@ -77,9 +78,11 @@ def build_tdoa(network: Network) -> onnx.ModelProto:
     every: list[tuple[str, str, str, str, str]] = []
     for level in range(levels + 1):
         reach = float(np.hypot(*cell)) / network.speed_m_s * pairs.per_second
-        index = _lag_index(g, plane, pairs, points, start if level == 0 else points)
+        index = _lag_index(g, plane, pairs, start if level == 0 else points)
         value = _log_likelihood(g, pairs, index)
-        bound = _bound(g, pairs, index, math.ceil(reach)) if level < levels else value
+        # Below one lag the likelihood is smooth over a cell, and pooling would only make ties.
+        pooled = level < levels and reach >= 1
+        bound = _bound(g, pairs, index, math.ceil(reach)) if pooled else value
         log_area = g.const(math.log(float(np.prod(cell))))
         spread = g.op("Add", g.op("Mul", points, g.const(0.0)), g.const(cell**2 / 12))
         if level == levels:
@@ -89,7 +92,7 @@ def build_tdoa(network: Network) -> onnx.ModelProto:
         kept = g.top(bound, _KEPT)
         gone = g.op("Expand", g.const(-1e9), g.op("Shape", kept))
         value = g.op("ScatterElements", g.op("Add", value, log_area), kept, gone, axis=1)
-        ridge = g.op("ScatterElements", bound, kept, gone, axis=1)
+        ridge = g.op("ScatterElements", bound, kept, gone, axis=1) if pooled else ""
         every.append((points, value, ridge, spread, g.op("ReduceMax", bound, axes=[1], keepdims=1)))
         pick = g.op("Expand", g.axes("Unsqueeze", kept, 2), g.const([1, 1, 2], np.int64))
         parents = g.axes("Unsqueeze", g.op("GatherElements", points, pick, axis=1), 2)
@@ -102,13 +105,13 @@ def build_tdoa(network: Network) -> onnx.ModelProto:
             area = math.log(size * 16.0 ** (levels - level)) - _UNRESOLVED
             # Relative to the level's best: bounds are taken at whole lags, and as if pairs were independent.
             lead = g.op("Sub", ridge, top)
-            floor = g.op("Add", g.op("Add", lead, best), g.const(area - 2 * _UNRESOLVED))
+            floor = g.op("Add", g.op("Add", lead, best), g.const(area - _UNRESOLVED))
             value = g.op("Max", value, floor)
         masses.append(value)
     points = g.op("Concat", *(e[0] for e in every), axis=1)
     spread = g.op("Concat", *(e[3] for e in every), axis=1)
     mass, mean, covariance = moments(g, points, g.op("Concat", *masses, axis=1), spread)
-    covariance = g.op("Add", covariance, _timing(g, plane, pairs, mean, covariance))
+    covariance = g.op("Add", covariance, _timing(g, plane, pairs, mean))
     write(g, plane, _CELLS, points, mass, mean, covariance)
     inputs: dict[str, tuple[int, list[int | str]]] = {
         contract.INPUT_FEATURES: (FLOAT, ["N", count * (count - 1) // 2, 2 * lags + 1]),
@@ -135,7 +138,7 @@ def _read(g: Graph, lags: int, per_second: float, receivers: int) -> _Pairs:
     return _Pairs(real, imag, size, mean, lags, per_second, receivers)
 
 
-def _lag_index(g: Graph, plane: Plane, pairs: _Pairs, like: str, points: str) -> str:
+def _lag_index(g: Graph, plane: Plane, pairs: _Pairs, points: str) -> str:
     """Fractional lag index double [N, P, G] of points."""
     delay = plane.distances(g, points, contract.INPUT_POSITIONS)
     ends = np.array(list(combinations(range(pairs.receivers), 2))).T
@@ -201,15 +204,15 @@ def _bound(g: Graph, pairs: _Pairs, index: str, reach: int) -> str:
     return g.cast(g.op("Neg", g.op("Mul", pairs.independent, logs)), DOUBLE)
 
 
-def _timing(g: Graph, plane: Plane, pairs: _Pairs, mean: str, posterior: str) -> str:
+def _timing(g: Graph, plane: Plane, pairs: _Pairs, mean: str) -> str:
     """Covariance double [N, 2, 2] that timing errors of the receivers add: A diag(sigma²) A^T."""
     step = 10.0
-    around = g.op("Add", mean, g.const([[[0, 0], [step, 0], [0, step]]]))
+    around = g.op("Add", mean, g.const(np.array([[[0, 0], [step, 0], [0, step]]])))
     delay = plane.distances(g, around, contract.INPUT_POSITIONS)
     middle = g.op("Gather", delay, g.const([0], np.int64), axis=1)
     moved = g.op("Gather", delay, g.const([1, 2], np.int64), axis=1)
     slope = g.op("Div", g.op("Sub", moved, middle), g.const(step * plane.network.speed_m_s))  # [N, 2, R]
-    index = _lag_index(g, plane, pairs, mean, mean)
+    index = _lag_index(g, plane, pairs, mean)
     square = g.cast(g.axes("Squeeze", _pooled(g, pairs, index, 2), 2), DOUBLE)
     m = g.cast(pairs.independent, DOUBLE)
     weight = g.op("Mul", m, g.op("Div", square, g.op("Sub", g.const(1.0), square)))  # [N, P]
@@ -220,7 +223,6 @@ def _timing(g: Graph, plane: Plane, pairs: _Pairs, mean: str, posterior: str) ->
     through = g.op("MatMul", slope, g.const(incidence.T))  # [N, 2, P]
     weighted = g.op("Mul", through, g.axes("Unsqueeze", weight, 1))
     towards = g.op("MatMul", weighted, g.const(incidence))  # [N, 2, R]
-    # In units of one lag's distance, so that the regularisation means something.
     hessian = g.op("MatMul", weighted, g.op("Transpose", through, perm=[0, 2, 1]))
     h = [[g.take(g.take(hessian, i, 1), j, 1) for j in range(2)] for i in range(2)]
     trace = g.op("Add", h[0][0], h[1][1])
