@@ -41,16 +41,12 @@ class Worker(Service):  # type: ignore[misc]
         backend = make_cache(
             settings.cache_url, settings.cache_ttl_s, settings.cache_max_entries, settings.cache_timeout_ms
         )
-        self.cache = DedupCache(
-            backend, on_error=lambda why: metrics.errors.labels("cache-unavailable").inc()
-        )
+        self.cache = DedupCache(backend, on_error=lambda why: metrics.errors.labels("cache-unavailable").inc())
         self.ready = asyncio.Event()
         self.draining = False
         self.problem = "the model is not loaded yet"
         self._locator: Locator | None = None
-        self.runner = LocateRunner(
-            settings, self.codecs, channel, self.publisher, metrics, locator=self._loaded
-        )
+        self.runner = LocateRunner(settings, self.codecs, channel, self.publisher, metrics, locator=self._loaded)
 
     async def on_started(self) -> None:
         """Begins to look for the model; the worker answers its probes meanwhile."""
@@ -59,10 +55,13 @@ class Worker(Service):  # type: ignore[misc]
     async def on_stop(self) -> None:
         """Takes no more captures, finishes and commits those that are in flight."""
         self.draining = True
-        if self._locator is not None:
-            await self.channel.drain(self.settings.drain_timeout_s)
-        self.runner.close()
-        await asyncio.get_running_loop().run_in_executor(None, self.publisher.close)
+        try:
+            if self._locator is not None:
+                await self.channel.drain(self.settings.drain_timeout_s)
+        finally:
+            self.runner.close()
+            await asyncio.get_running_loop().run_in_executor(None, self.publisher.close)
+            self.cache.close()
 
     def state(self) -> dict[str, Any]:
         """Readiness, and in words what it lacks."""
@@ -78,7 +77,7 @@ class Worker(Service):  # type: ignore[misc]
             "ready": not reasons,
             "reasons": reasons,
             "lag": {str(partition): records for partition, records in lag.items()},
-            "cache": self.settings.cache_url.partition(":")[0],
+            "cache": f"{self.settings.cache_url.partition(':')[0]}: {self.cache.breaker.state.value}",
         }
 
     def refresh(self) -> None:
@@ -122,7 +121,7 @@ class Worker(Service):  # type: ignore[misc]
 
 
 def create_app(settings: Settings) -> faust.App:
-    """The Faust app of one worker. Faust's own group only follows ``worker_topic``; captures are librdkafka's."""
+    """The Faust app of one worker. Faust's group follows only ``worker_topic``; captures are librdkafka's."""
     brokers = ";".join(f"kafka://{host.strip()}" for host in settings.bootstrap_servers.split(","))
     app = faust.App(
         f"{settings.group_id}-worker",

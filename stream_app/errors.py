@@ -37,6 +37,12 @@ class UnanswerableCapture(CaptureError):
     code = "unanswerable"
 
 
+class SchemaFileError(FixStreamError):
+    """An Avro schema file is missing or cannot be used."""
+
+    code = "schema-file"
+
+
 class ModelError(FixStreamError):
     """A model cannot be loaded or does not keep the contract."""
 

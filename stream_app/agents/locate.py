@@ -1,4 +1,4 @@
-"""The agent that turns micro-batches into fixes: it schedules the pipeline's stages and sends what they make."""
+"""The agent that turns micro-batches into fixes: it schedules the stages and sends what they make."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ from stream_app.records.fix import Fix
 from stream_app.settings import Settings
 
 log = logging.getLogger(__name__)
+CODE_HEADER = "fixstream-code"
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
 
 
 class LocateRunner:
     """Runs batches so that the stages of successive ones overlap, at most ``max_in_flight`` at a time.
 
-    Two single-thread executors keep the order of batches: one decodes and makes features, one infers and encodes.
+    Two single-thread executors keep the batches' order: one decodes and extracts, one infers and encodes.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class LocateRunner:
         await self._slots.acquire()
         self._metrics.in_flight.inc()
         self._metrics.batches.labels(batch.reason).inc()
+        self._metrics.captures.inc(len(batch.records))
         self._metrics.batch_size.observe(len(batch.records))
         task = asyncio.get_running_loop().create_task(self._run(batch))
         self._tasks.add(task)
@@ -67,6 +69,9 @@ class LocateRunner:
         try:
             outputs = await self._outputs(batch.records)
             await self._deliver(outputs)
+            for output in outputs:
+                if output.topic == self._settings.dead_letter_topic:
+                    self._metrics.dead_letters.labels(dict(output.headers)[CODE_HEADER].decode()).inc()
             now = time.perf_counter()
             for record in batch.records:
                 self._metrics.latency.labels("end_to_end").observe(now - record.received_at)
@@ -96,9 +101,7 @@ class LocateRunner:
 
     def _end(self, locator: Locator, work: Batch, records: list[RawRecord]) -> list[Output]:
         locator.infer(work)
-        return [
-            self._output(record, result) for record, result in zip(records, locator.finish(work), strict=True)
-        ]
+        return [self._output(record, result) for record, result in zip(records, locator.finish(work), strict=True)]
 
     def _output(self, record: RawRecord, result: Fix | CaptureError) -> Output:
         if isinstance(result, Fix):
@@ -106,9 +109,8 @@ class LocateRunner:
         return self._dead_letter(record, result)
 
     def _dead_letter(self, record: RawRecord, error: FixStreamError) -> Output:
-        self._metrics.dead_letters.labels(error.code).inc()
         headers = [
-            ("fixstream-code", error.code.encode()),
+            (CODE_HEADER, error.code.encode()),
             ("fixstream-message", str(error).encode()),
             ("fixstream-topic", record.topic.encode()),
             ("fixstream-partition", str(record.partition).encode()),
@@ -125,5 +127,8 @@ class LocateRunner:
             except DeliveryFailed as error:
                 self._metrics.errors.labels(error.code).inc()
                 log.warning("%s; trying again in %.1f s, nothing is committed until then", error, pause)
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE_S)
+            except Exception:
+                self._metrics.errors.labels("internal").inc()
+                log.exception("Sending failed; trying again in %.1f s, nothing is committed until then", pause)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE_S)

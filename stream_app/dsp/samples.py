@@ -31,9 +31,7 @@ def sample_bytes(samples: bytes | memoryview, datatype: str, sample_count: int) 
     view = memoryview(samples).cast("B")
     expected = sample_count * bytes_per_sample(datatype)
     if view.nbytes != expected:
-        raise ValueError(
-            f"{view.nbytes} bytes of samples where {sample_count} samples of {datatype} need {expected}"
-        )
+        raise ValueError(f"{view.nbytes} bytes of samples where {sample_count} samples of {datatype} need {expected}")
     return view
 
 

@@ -102,7 +102,7 @@ class Tdoa:
                 with np.errstate(invalid="ignore", over="ignore"):  # found below, and said in words
                     features = self._correlate([parts for _, parts in chunk], receivers, grid)
                 out[np.array([index for index, _ in chunk])[:, None], columns] = features
-                complete: NDArray[np.bool_] = np.isfinite(features.reshape(len(chunk), -1)).all(axis=-1)
+                complete = np.isfinite(features.sum(axis=(1, 2)))
                 for (index, _), finite in zip(chunk, complete.tolist(), strict=True):
                     if not finite:
                         reasons[index] = "its samples are not finite, or too large for single precision"
@@ -183,15 +183,11 @@ class Tdoa:
         """Length of the taper's ramps: several lags long, at most 10 % of the capture together."""
         return min(math.ceil(4 * self._max_lag * self._rate), count // 20)
 
-    def _correlate(
-        self, captures: Sequence[Sequence[_Part]], receivers: int, grid: _Grid
-    ) -> NDArray[np.float32]:
+    def _correlate(self, captures: Sequence[Sequence[_Part]], receivers: int, grid: _Grid) -> NDArray[np.float32]:
         """Features float32 [N, pairs, 2 L + 1] of captures of equally many receivers on one grid."""
         spectra = self._spectra(captures, receivers, grid)
         parts = spectra.view(np.float32)
-        power: NDArray[np.floating] = (
-            (parts * parts).reshape(len(captures), receivers, -1, 2 * _BLOCK).sum(-1)
-        )
+        power: NDArray[np.floating] = (parts * parts).reshape(len(captures), receivers, -1, 2 * _BLOCK).sum(-1)
         power = power.astype(np.float64)
         energy = power.sum(-1)
         pairs = list(combinations(range(receivers), 2))
@@ -256,7 +252,5 @@ def _band(band_hz: Sequence[float] | None, rate: float) -> tuple[float, float]:
         raise ValueError(f"band_hz must be [low, high] in Hz or null, not {band_hz!r}")
     low, high = float(band_hz[0]), float(band_hz[1])
     if not 0 <= low < high <= rate / 2:
-        raise ValueError(
-            f"band_hz {list(band_hz)!r} must rise within 0 and half the sample rate, {rate / 2:g} Hz"
-        )
+        raise ValueError(f"band_hz {list(band_hz)!r} must rise within 0 and half the sample rate, {rate / 2:g} Hz")
     return low, high

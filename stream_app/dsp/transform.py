@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +40,9 @@ def chirp(samples: Complex, step: float, half: int) -> Complex:
     before, kernel, after = _chirp_plan(samples.shape[-1], step, half)
     work = fft.fft(samples * before, kernel.shape[-1], axis=-1, overwrite_x=True)
     work *= kernel
-    result: Complex = fft.ifft(work, axis=-1, overwrite_x=True)[:, : 2 * half + 1] * after
+    # scipy-stubs promises complex128; complex64 in gives complex64 out
+    found = cast(Complex, fft.ifft(work, axis=-1, overwrite_x=True))
+    result: Complex = found[:, : 2 * half + 1] * after
     return result
 
 

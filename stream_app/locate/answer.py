@@ -11,7 +11,7 @@ _LAYOUT = struct.Struct("<7d?")
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Position (WGS 84 degrees), covariance (m², east/north), the model's own confidence (NaN: none), border flag."""
+    """Position (WGS 84 degrees), covariance (m², east/north), the model's confidence (NaN: none), border."""
 
     latitude: float
     longitude: float

@@ -16,7 +16,7 @@ from stream_app.records.fix import CacheOutcome
 
 
 class Record(Protocol):
-    """What the pipeline needs of a record: its bytes, and when it entered the queue (perf_counter seconds)."""
+    """What the pipeline needs of a record: its bytes, and when it was queued (perf_counter seconds)."""
 
     @property
     def value(self) -> bytes: ...  # noqa: D102
@@ -53,8 +53,5 @@ class Batch:
         return [
             (item, item.capture)
             for item in self.items
-            if item.capture is not None
-            and item.error is None
-            and item.answer is None
-            and item.same_as is None
+            if item.capture is not None and item.error is None and item.answer is None and item.same_as is None
         ]

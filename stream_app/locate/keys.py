@@ -22,7 +22,7 @@ def model_part(model: LocatingModel) -> bytes:
 
 
 def exact_key(model: bytes, capture: IqCapture) -> bytes:
-    """The key of a capture's own bytes. Start times are relative: when it happened does not move the emitter."""
+    """The key of a capture's bytes. Start times are relative: when it was does not move the emitter."""
     digest = blake3(b"fixstream/exact/1" + model + struct.pack("<I", len(capture.channels)))
     origin = capture.channels[0].start_time_ns
     for channel in capture.channels:
@@ -43,7 +43,7 @@ def exact_key(model: bytes, capture: IqCapture) -> bytes:
 
 
 def feature_key(model: bytes, capture: IqCapture, features: NDArray[np.float32]) -> bytes:
-    """The key of what the model sees: quantised features [...] of one capture, positions, sigmas and count."""
+    """The key of what the model sees: one capture's quantised features, positions, sigmas and count."""
     digest = blake3(b"fixstream/features/1" + model + struct.pack("<I", len(capture.channels)))
     for channel in capture.channels:
         digest.update(_where(channel))
@@ -54,7 +54,8 @@ def feature_key(model: bytes, capture: IqCapture, features: NDArray[np.float32])
 
 def quantise(features: NDArray[np.float32]) -> NDArray[np.float32]:
     """Features rounded to steps of 2**-20, without negative zeros: equal content gets equal bytes."""
-    return (np.rint(features * _STEPS) / _STEPS + np.float32(0)).astype(np.float32)
+    rounded: NDArray[np.float32] = (np.rint(features * _STEPS) / _STEPS + np.float32(0)).astype(np.float32)
+    return rounded
 
 
 def _where(channel: Channel) -> bytes:

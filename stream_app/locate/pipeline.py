@@ -1,4 +1,4 @@
-"""The pipeline of one micro-batch: bytes to captures, features, answers and fixes. It knows nothing of Kafka."""
+"""The pipeline of one micro-batch: bytes to captures, features, answers, fixes. It knows no Kafka."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from stream_app.settings import Settings
 
 
 class Locator:
-    """Stages to be called in order on a batch: decode, features, infer, finish. Each may run in its own thread."""
+    """Stages for a batch, in order: decode, features, infer, finish. Each may run in its own thread."""
 
     def __init__(
         self, model: LocatingModel, cache: DedupCache, codecs: Codecs, settings: Settings, metrics: Metrics
@@ -61,7 +61,6 @@ class Locator:
             except CaptureError as error:
                 item.error = error
             batch.items.append(item)
-        self._metrics.captures.inc(len(records))
         return batch
 
     def features(self, batch: Batch) -> None:
@@ -87,9 +86,7 @@ class Locator:
             item.feature_key = feature_key(self._model_part, capture, item.features)
             leader = computed.setdefault(item.feature_key, item)
             item.same_as = None if leader is item else leader
-        self._look_up(
-            list(computed.values()), [i.feature_key for i in computed.values()], CacheOutcome.FEATURES
-        )
+        self._look_up(list(computed.values()), [i.feature_key for i in computed.values()], CacheOutcome.FEATURES)
         batch.features_s = time.perf_counter() - begun
 
     def infer(self, batch: Batch) -> None:
@@ -135,7 +132,7 @@ class Locator:
         for item, stored in zip(items, self._cache.get_many(keys), strict=True):
             answer = Answer.from_bytes(stored) if stored is not None else None
             if answer is not None:
-                item.answer, item.outcome = answer, outcome
+                item.answer, item.outcome = self._flagged(answer), outcome
 
     def _extract(self, work: Sequence[tuple[Item, IqCapture]]) -> None:
         if not work:
@@ -200,9 +197,7 @@ class Locator:
             return
         item.answer = leader.answer
         if leader.error is not None:
-            item.error = type(leader.error)(
-                f"capture {item.capture.capture_id!r} equals another: {leader.error}"
-            )
+            item.error = type(leader.error)(f"capture {item.capture.capture_id!r} equals another: {leader.error}")
         hit = leader.outcome in (CacheOutcome.EXACT, CacheOutcome.FEATURES)
         item.outcome = leader.outcome if hit else CacheOutcome.BATCH
 
@@ -228,9 +223,7 @@ class Locator:
         row = 0
         for item in batch.items:
             if item.answer is None or item.capture is None:
-                results.append(
-                    item.error or CaptureError("the capture has neither fix nor error: report this")
-                )
+                results.append(item.error or CaptureError("the capture has neither fix nor error: report this"))
                 continue
             answer, capture = item.answer, item.capture
             queue_s = max(0.0, batch.started_at - item.received_at)

@@ -142,9 +142,7 @@ def test_features_of_a_capture_do_not_depend_on_its_neighbours():
 def test_scale_does_not_matter():
     extractor = make_extractor(spec())
     pair = capture(5, [2e-6, 0])
-    scaled = [
-        channel(np.frombuffer(c.samples, "<c8") * k, RATE) for c, k in zip(pair, (1e-4, 300), strict=True)
-    ]
+    scaled = [channel(np.frombuffer(c.samples, "<c8") * k, RATE) for c, k in zip(pair, (1e-4, 300), strict=True)]
     assert np.allclose(extractor.extract([pair]), extractor.extract([scaled]), rtol=1e-4, atol=1e-5)
 
 

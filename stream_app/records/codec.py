@@ -1,0 +1,133 @@
+"""Records to bytes and back: Avro single-object encoding, versions resolved by fingerprint."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from io import BytesIO
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+from fastavro import schemaless_reader, schemaless_writer
+
+from stream_app.errors import FixStreamError, InvalidCapture, UndecodableRecord, UnknownSchema
+from stream_app.records.capture import Channel, IqCapture
+from stream_app.records.fix import CacheOutcome, Fix, Timings
+from stream_app.records.schemas import SchemaSet, check_extra, load_schemas, shipped_dir
+from stream_app.records.validate import check_capture
+
+_MARKER = b"\xc3\x01"
+_HEADER_BYTES = 10  # marker and fingerprint
+_CHANNEL_FIELDS = tuple(Channel.__dataclass_fields__)
+_channel_values = attrgetter(*_CHANNEL_FIELDS)
+
+
+class Codecs:
+    """The codecs of both records. Thread-safe: nothing changes after construction."""
+
+    def __init__(self, schema_dir: str | None = None) -> None:
+        extra = Path(schema_dir).expanduser() if schema_dir else None
+        folder = shipped_dir()
+        if extra is not None:
+            check_extra(extra, ("IqCapture", "Fix"))
+        self._captures = load_schemas("IqCapture", folder / "iq_capture", extra)
+        self._fixes = load_schemas("Fix", folder / "fix", extra)
+
+    def encode_capture(self, capture: IqCapture) -> bytes:
+        """The record of a capture. Raises InvalidCapture where a field does not fit the schema's type."""
+        channels = []
+        for channel in capture.channels:
+            fields = dict(zip(_CHANNEL_FIELDS, _channel_values(channel), strict=True))
+            if not isinstance(channel.samples, bytes):
+                fields["samples"] = bytes(channel.samples)
+            channels.append(fields)
+        record = {
+            "capture_id": capture.capture_id,
+            "network": capture.network,
+            "captured_at": capture.captured_at_us,
+            "center_frequency_hz": capture.center_frequency_hz,
+            "metadata": capture.metadata,
+            "channels": channels,
+        }
+        try:
+            return _encode(record, self._captures)
+        except Exception as error:  # whatever fastavro meets in a value of the wrong type
+            raise InvalidCapture(
+                f"capture {capture.capture_id!r} does not fit its schema: {type(error).__name__}: {error}"
+            ) from error
+
+    def decode_capture(self, data: bytes) -> IqCapture:
+        """The capture of a record, checked. Raises UnknownSchema, UndecodableRecord or InvalidCapture, nothing else."""
+        record = _decode(data, self._captures, "capture")
+        capture = IqCapture(
+            capture_id=record["capture_id"],
+            network=record["network"],
+            captured_at_us=record["captured_at"],
+            center_frequency_hz=record["center_frequency_hz"],
+            channels=tuple([Channel(**channel) for channel in record["channels"]]),
+            metadata=record["metadata"],
+        )
+        check_capture(capture)
+        return capture
+
+    def encode_fix(self, fix: Fix) -> bytes:
+        """The record of a fix. Raises FixStreamError where a field does not fit the schema's type."""
+        record = asdict(fix)
+        record["captured_at"] = record.pop("captured_at_us")
+        try:
+            record["cache"] = fix.cache.value
+            return _encode(record, self._fixes)
+        except Exception as error:
+            raise FixStreamError(
+                f"the fix of capture {fix.capture_id!r} does not fit its schema: {type(error).__name__}: {error}"
+            ) from error
+
+    def decode_fix(self, data: bytes) -> Fix:
+        """The fix of a record. Raises UnknownSchema or UndecodableRecord, nothing else."""
+        record = _decode(data, self._fixes, "fix")
+        record["captured_at_us"] = record.pop("captured_at")
+        record["cache"] = CacheOutcome(record["cache"])
+        record["timings"] = Timings(**record["timings"])
+        return Fix(**record)
+
+
+def _encode(record: dict[str, Any], schemas: SchemaSet) -> bytes:
+    out = BytesIO()
+    out.write(_MARKER)
+    out.write(schemas.reader_fingerprint)
+    schemaless_writer(out, schemas.reader, record)
+    return out.getvalue()
+
+
+def _decode(data: bytes | None, schemas: SchemaSet, what: str) -> dict[str, Any]:
+    """The fields of a record, as the reader's schema has them.
+
+    A length inside ``data`` that claims more than there is costs nothing: reads of a BytesIO end where it ends.
+    """
+    if data is None or len(data) < _HEADER_BYTES or data[:2] != _MARKER:
+        held = "nothing (a tombstone)" if data is None else f"{len(data)} bytes that begin {data[:2].hex(' ')!r}"
+        raise UndecodableRecord(
+            f"a {what} must be an Avro single-object record (c3 01, 8 bytes of fingerprint, data), "
+            f"but the value holds {held}: check the producer's serializer"
+        )
+    mark = bytes(data[2:_HEADER_BYTES])
+    writer = schemas.writers.get(mark)
+    if writer is None:
+        raise UnknownSchema(
+            f"the {what}'s writer schema has the fingerprint {mark.hex()}, which is not known here: "
+            "put its .avsc into FIXSTREAM_SCHEMA_DIR, or upgrade"
+        )
+    stream = BytesIO(data)
+    stream.seek(_HEADER_BYTES)
+    try:
+        record = schemaless_reader(stream, writer, None if writer is schemas.reader else schemas.reader)
+    except Exception as error:  # EOF, index, unicode, resolution: whatever broken bytes bring about
+        raise UndecodableRecord(
+            f"the {what}'s {len(data)} bytes do not decode as their schema {mark.hex()}: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    rest = len(data) - stream.tell()
+    if rest:
+        raise UndecodableRecord(f"the {what} ends {rest} bytes before its value does: nothing may follow it")
+    fields: dict[str, Any] = record
+    return fields

@@ -1,0 +1,208 @@
+"""The pipeline with a small model of its own: what each capture gets, whatever its neighbours are."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from stream_app.cache.backends import MemoryCache
+from stream_app.cache.dedup import DedupCache
+from stream_app.errors import UnanswerableCapture, UndecodableRecord
+from stream_app.locate.outputs import covariances
+from stream_app.locate.pipeline import Locator
+from stream_app.metrics import Metrics
+from stream_app.models.contract import ModelInfo
+from stream_app.records.capture import Channel, IqCapture
+from stream_app.records.codec import Codecs
+from stream_app.records.fix import CacheOutcome, Fix, Timings
+from stream_app.settings import Settings
+
+SPEC = {"extractor": "tdoa", "max_receivers": 3, "sample_rate_hz": 1e6, "max_lag_s": 2e-5}
+AREA = {"south": 50.0, "west": 10.0, "north": 52.0, "east": 12.0}
+
+
+class ListeningModel:
+    """Answers 0.1 degree north-east of the first receiver, NaN or a rim where its latitude asks for it."""
+
+    name = "listening"
+
+    def __init__(self, version: str = "1") -> None:
+        self.version = version
+        self.info = ModelInfo("00", SPEC, "test", (), (), 3, AREA)
+        self.seen: list[int] = []
+
+    def infer(self, inputs: Mapping[str, NDArray[np.generic]]) -> Mapping[str, NDArray[np.floating]]:
+        first = np.asarray(inputs["receiver_positions"], np.float64)[:, 0, :2]
+        self.seen.append(len(first))
+        peak = np.abs(np.asarray(inputs["features"], np.float64)).reshape(len(first), -1).max(1)
+        position = first + 0.1
+        position[first[:, 0] == 51.5] = np.nan
+        position[first[:, 0] == 51.25] = 123.0
+        sigma = np.stack([20 + peak, 10 + peak, np.full(len(first), 0.3)], 1)
+        return {"position": position, "sigma": sigma}
+
+
+@dataclass
+class Taken:
+    value: bytes
+    received_at: float
+
+
+def capture(name: str, seed: int = 1, latitude: float = 51.0, receivers: int = 3, kind: str = "ci16_le") -> IqCapture:
+    # Whole steps of 2**-15 are the same numbers in both datatypes.
+    values = np.random.default_rng(seed).integers(-9000, 9000, (receivers, 512)).astype("<i2")
+    rows = values if kind == "ci16_le" else (values / np.float32(2**15)).astype("<f4")
+    return IqCapture(
+        name,
+        "test",
+        1_700_000_000_000_000,
+        1e8,
+        tuple(
+            Channel(f"r{n}", latitude, 11.0 + n / 100, 0.0, 10**18, 1e6, kind, 256, rows[n].tobytes())
+            for n in range(receivers)
+        ),
+    )
+
+
+def locator(model: ListeningModel | None = None, cache: MemoryCache | None = None, **options: object) -> Locator:
+    settings = Settings(_env_file=None, **options)
+    return Locator(model or ListeningModel(), DedupCache(cache), Codecs(), settings, Metrics())
+
+
+def same(fix: Fix | Exception) -> Fix:
+    """The fix without what may differ between a fresh and a remembered one."""
+    assert isinstance(fix, Fix), fix
+    return replace(fix, capture_id="", cache=CacheOutcome.MISS, timings=Timings(0, 0, 0, 0))
+
+
+def outcomes(fixes: list[Fix | Exception]) -> list[str]:
+    return [fix.cache.value if isinstance(fix, Fix) else type(fix).__name__ for fix in fixes]
+
+
+def test_equal_captures_of_a_batch_are_computed_once() -> None:
+    model = ListeningModel()
+    fixes = locator(model, MemoryCache(60, 100)).locate([capture("a"), capture("b", 2), capture("c"), capture("d")])
+    assert outcomes(fixes) == ["MISS", "MISS", "BATCH", "BATCH"]
+    assert [fix.capture_id for fix in fixes if isinstance(fix, Fix)] == ["a", "b", "c", "d"]
+    assert same(fixes[0]) == same(fixes[2]) != same(fixes[1])
+    assert model.seen == [2]
+
+
+def test_a_repeat_is_answered_from_its_bytes_and_equals_the_fresh_fix() -> None:
+    model = ListeningModel()
+    part = locator(model, MemoryCache(60, 100))
+    fresh, again = part.locate([capture("a")]), part.locate([capture("b")])
+    assert outcomes(again) == ["EXACT"]
+    assert same(fresh[0]) == same(again[0])
+    assert model.seen == [1]
+
+
+def test_the_same_signal_in_other_bytes_is_answered_from_its_features() -> None:
+    model = ListeningModel()
+    part = locator(model, MemoryCache(60, 100))
+    fresh, copy = part.locate([capture("a")]), part.locate([capture("b", kind="cf32_le")])
+    assert outcomes(copy) == ["FEATURES"]
+    assert same(fresh[0]) == same(copy[0])
+    assert outcomes(part.locate([capture("c", kind="cf32_le")])) == ["EXACT"]
+    assert model.seen == [1]
+
+
+def test_other_bytes_in_one_batch_are_inferred_once() -> None:
+    model = ListeningModel()
+    fixes = locator(model).locate([capture("a"), capture("b", kind="cf32_le"), capture("c", kind="cf32_le")])
+    assert outcomes(fixes) == ["MISS", "BATCH", "BATCH"]
+    assert same(fixes[0]) == same(fixes[1]) == same(fixes[2])
+    assert model.seen == [1]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"start_sigma_ns": 20.0},
+        {"gain_db": 3.0},
+        {"latitude": 51.01},
+        {"start_time_ns": 10**18 + 1000},
+    ],
+)
+def test_whatever_the_answer_depends_on_is_no_repeat_by_bytes(change: dict[str, float]) -> None:
+    part = locator(cache=MemoryCache(60, 100))
+    part.locate([capture("a")])
+    other = capture("b")
+    first, second, third = other.channels
+    changed = replace(other, channels=(first, replace(second, **change), third))
+    assert outcomes(part.locate([changed])) != ["EXACT"]
+
+
+def test_a_new_version_never_serves_an_old_answer() -> None:
+    cache = MemoryCache(60, 100)
+    locator(ListeningModel("1"), cache).locate([capture("a")])
+    assert outcomes(locator(ListeningModel("2"), cache).locate([capture("a")])) == ["MISS"]
+
+
+def test_bad_neighbours_change_nothing_and_are_named() -> None:
+    lonely = capture("lonely", 4, receivers=1)
+    bad_rate = capture("rate", 5)
+    bad_rate = replace(bad_rate, channels=tuple(replace(c, sample_rate_hz=2e6) for c in bad_rate.channels))
+    batch = [
+        capture("good", 3),
+        lonely,
+        bad_rate,
+        capture("nan", 6, latitude=51.5),
+        capture("far", 7, latitude=51.25),
+        capture("many", 8, receivers=4),
+        capture("nan again", 6, latitude=51.5),
+        capture("last", 9),
+    ]
+    fixes = locator(cache=MemoryCache(60, 100)).locate(batch)
+    assert outcomes(fixes) == ["MISS", *["UnanswerableCapture"] * 6, "MISS"]
+    for given, result in zip(batch[1:7], fixes[1:7], strict=True):
+        assert isinstance(result, UnanswerableCapture)
+        assert repr(given.capture_id) in str(result)
+    assert "4 channels" in str(fixes[5])
+    alone = locator().locate([capture("good", 3)]) + locator().locate([capture("last", 9)])
+    assert [same(fix) for fix in alone] == [same(fixes[0]), same(fixes[7])]
+
+
+def test_an_unanswerable_capture_is_not_remembered() -> None:
+    model = ListeningModel()
+    part = locator(model, MemoryCache(60, 100))
+    for _ in range(2):
+        assert outcomes(part.locate([capture("nan", latitude=51.5)])) == ["UnanswerableCapture"]
+    assert model.seen == [1, 1]
+
+
+def test_records_that_do_not_decode_keep_their_place() -> None:
+    part, codecs = locator(), Codecs()
+    values = [b"", codecs.encode_capture(capture("a")), b"\x00poison", codecs.encode_capture(capture("b", 2))]
+    work = part.decode([Taken(value, time.perf_counter()) for value in values])
+    part.features(work)
+    part.infer(work)
+    fixes = part.finish(work)
+    assert [isinstance(fix, Fix) for fix in fixes] == [False, True, False, True]
+    assert isinstance(fixes[0], UndecodableRecord)
+    assert isinstance(fixes[2], UndecodableRecord)
+
+
+def test_without_a_cache_the_fix_says_so() -> None:
+    assert outcomes(locator(cache_url="none://").locate([capture("a")])) == ["DISABLED"]
+
+
+def test_a_position_on_the_rim_is_flagged() -> None:
+    fixes = locator().locate([capture("in"), capture("rim", latitude=51.9)])
+    assert [fix.border for fix in fixes if isinstance(fix, Fix)] == [False, True]
+
+
+def test_an_empty_batch_gives_nothing() -> None:
+    assert locator().locate([]) == []
+
+
+def test_sigma_with_an_angle_turns_counter_clockwise_from_east() -> None:
+    cov = covariances({"sigma": np.array([[3.0, 1.0, np.pi / 4]])})[0]
+    values, vectors = np.linalg.eigh(cov)
+    assert values == pytest.approx([1, 9])
+    assert np.abs(vectors[:, 1] @ [1, 1]) / np.sqrt(2) == pytest.approx(1)
