@@ -1,0 +1,30 @@
+"""The ``fixstream`` command."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from stream_app.cli import locate, model
+from stream_app.errors import FixStreamError
+
+app = typer.Typer(
+    help="FixStream: IQ captures of receiver networks in, emitter positions with honest error ellipses out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(model.app, name="model")
+app.command("locate")(locate.locate)
+
+
+def main() -> None:
+    """Runs the command; what is wrong with its input is one line and exit code 2."""
+    try:
+        app()
+    except FixStreamError as error:
+        print(f"fixstream: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
