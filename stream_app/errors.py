@@ -79,6 +79,18 @@ class RecordingError(FixStreamError):
     code = "recording"
 
 
+class TruthFileError(FixStreamError):
+    """A file of true positions is missing or broken."""
+
+    code = "truth-file"
+
+
+class FixesFileError(FixStreamError):
+    """A file of fixes as JSON lines is missing or broken."""
+
+    code = "fixes-file"
+
+
 class BrokerUnavailable(FixStreamError):
     """No broker answers at the configured address."""
 

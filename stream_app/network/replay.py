@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from stream_app.errors import RecordingError
-from stream_app.network.file import Network
+from stream_app.errors import NetworkFileError, RecordingError
+from stream_app.network.file import Network, Receiver
 from stream_app.network.kiwisdr import KiwiRecording
 from stream_app.records.capture import Channel, IqCapture
 
@@ -24,7 +24,7 @@ def captures_of(
     if not math.isfinite(capture_seconds) or capture_seconds <= 0:
         raise RecordingError(f"a capture cannot last {capture_seconds} s: give a positive length")
     _check(recordings)
-    receivers = [network.receiver(recording.receiver_id) for recording in recordings]
+    receivers = [_receiver(network, recording) for recording in recordings]
     begin = max(recording.start_time_ns for recording in recordings)
     end = min(recording.start_time_ns + int(recording.duration_s * _NS) for recording in recordings)
     first, step = -(-begin // _NS) * _NS, round(capture_seconds * _NS)
@@ -60,6 +60,17 @@ def captures_of(
             center_frequency_hz=recordings[0].center_frequency_hz,
             channels=tuple(channels),
         )
+
+
+def _receiver(network: Network, recording: KiwiRecording) -> Receiver:
+    receiver = network.receiver(recording.receiver_id)
+    if receiver is None:
+        known = ", ".join(r.receiver_id for r in network.receivers)
+        raise NetworkFileError(
+            f"network {network.name} has no receiver {recording.receiver_id!r}, whose recording is given: "
+            f"add it to the file's receivers (there are {known})"
+        )
+    return receiver
 
 
 def _check(recordings: Sequence[KiwiRecording]) -> None:
