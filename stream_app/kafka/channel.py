@@ -1,0 +1,270 @@
+"""The Faust channel that a librdkafka thread fills with micro-batches of captures."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from typing import Any
+
+import faust
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from mode.utils.queues import FlowControlEvent, ThrowableQueue
+
+from stream_app.kafka.offsets import OffsetTracker
+from stream_app.kafka.records import MicroBatch, RawRecord
+from stream_app.settings import Settings
+
+log = logging.getLogger(__name__)
+_TICK_S = 0.1  # longest wait inside librdkafka, so that done batches and a stop are seen soon
+_LAG_EVERY_S = 1.0
+_REVOKE_WAIT_S = 10.0  # how long a rebalance waits for captures in flight
+_RESTART_PAUSE_S = 1.0
+
+
+class CaptureChannel(faust.Channel[MicroBatch]):  # type: ignore[misc,unused-ignore]
+    """Each event's value is a MicroBatch. Offsets, rebalances, pause and resume are librdkafka's.
+
+    A batch's offsets are committed only after ``done``, and only as the finished prefix of their partitions.
+    """
+
+    def __init__(self, app: faust.App, settings: Settings, metrics: Any = None, **kwargs: Any) -> None:
+        super().__init__(app, **kwargs)
+        self._settings, self._metrics = settings, metrics
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._changed = threading.Condition()
+        self._tracker = OffsetTracker()
+        self._pending: list[RawRecord] = []
+        self._assigned: set[tuple[str, int]] = set()
+        self._lag: dict[int, int] = {}
+        self._draining = self._stopping = False
+
+    def _clone_args(self) -> dict[str, Any]:
+        return {**super()._clone_args(), "settings": self._settings, "metrics": self._metrics}
+
+    @property
+    def queue(self) -> ThrowableQueue:
+        """Where batches wait for the agent. Not Faust's own queue: that one is emptied when Faust rebalances."""
+        if self._queue is None:
+            self._queue = ThrowableQueue(flow_control=FlowControlEvent(initially_suspended=False))
+        return self._queue
+
+    @property
+    def ready(self) -> bool:
+        """Whether partitions are assigned to this worker."""
+        return bool(self._assigned)
+
+    @property
+    def in_flight(self) -> int:
+        """Batches handed out and not done."""
+        return self._tracker.open_batches
+
+    def lag(self) -> dict[int, int]:
+        """Records behind the end, by partition; empty until it is known."""
+        return dict(self._lag)
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Starts the consumer's thread; batches are delivered on ``loop``."""
+        self._loop = loop
+        self._thread = threading.Thread(target=self._run, name="captures", daemon=True)
+        self._thread.start()
+
+    def done(self, batch: MicroBatch) -> None:
+        """All outputs of ``batch`` are acknowledged by the broker: its offsets may be committed."""
+        with self._changed:
+            self._tracker.done(batch)
+            self._changed.notify_all()
+
+    async def drain(self, timeout: float) -> None:
+        """Takes no more, waits up to ``timeout`` seconds for what is in flight, commits, leaves the group."""
+        thread = self._thread
+        if thread is None:
+            return
+        self._draining = True
+        deadline = time.monotonic() + timeout
+        while self.in_flight and time.monotonic() < deadline:
+            await asyncio.sleep(0.02)
+        if self.in_flight:
+            log.warning("%d micro-batches were not done within %.0f s; they stay uncommitted", self.in_flight, timeout)
+        self._stopping = True
+        await asyncio.get_running_loop().run_in_executor(None, thread.join, 10.0)
+
+    # The rest runs in the consumer's thread.
+
+    def _run(self) -> None:
+        while not self._stopping:
+            consumer = self._subscribed()
+            try:
+                while not self._stopping:
+                    self._turn(consumer)
+            except Exception:
+                log.exception("The consumer of %s failed; it is started again", self._settings.captures_topic)
+                time.sleep(_RESTART_PAUSE_S)
+            finally:
+                self._close(consumer)
+
+    def _subscribed(self) -> Consumer:
+        settings = self._settings
+        consumer = Consumer(
+            {
+                "bootstrap.servers": settings.bootstrap_servers,
+                "group.id": settings.group_id,
+                "enable.auto.commit": False,
+                "auto.offset.reset": settings.auto_offset_reset,
+                "partition.assignment.strategy": "cooperative-sticky",
+                "session.timeout.ms": settings.session_timeout_ms,
+                "max.poll.interval.ms": settings.max_poll_interval_ms,
+                "heartbeat.interval.ms": max(settings.session_timeout_ms // 10, 300),
+                "fetch.wait.max.ms": 50,
+                "fetch.message.max.bytes": settings.max_message_bytes,
+                # Bounds the memory of what librdkafka reads ahead, whatever the lag.
+                "queued.max.messages.kbytes": 65_536,
+            },
+            logger=log,
+        )
+        consumer.subscribe(
+            [settings.captures_topic],
+            on_assign=self._on_assign,
+            on_revoke=self._on_revoke,
+            on_lost=self._on_lost,
+        )
+        self._paused = False
+        self._next_lag = 0.0
+        return consumer
+
+    def _turn(self, consumer: Consumer) -> None:
+        self._commit(consumer, asynchronous=True)
+        self._measure_lag(consumer)
+        settings, full = self._settings, self.in_flight >= self._settings.max_in_flight
+        if full or self._draining:
+            if self._draining:
+                self._pending.clear()
+            self._set_paused(consumer, True)
+            self._take(consumer.consume(settings.max_batch, 0))
+            with self._changed:
+                if self.in_flight >= settings.max_in_flight or self._draining:
+                    self._changed.wait(_TICK_S / 10)
+            return
+        self._set_paused(consumer, False)
+        room = settings.max_batch - len(self._pending)
+        if room > 0:
+            self._take(consumer.consume(room, 0))
+        reason, wait_s = self._why_leave()
+        if reason is not None:
+            self._dispatch(reason)
+        else:
+            self._take(consumer.consume(1, wait_s))
+
+    def _why_leave(self) -> tuple[str | None, float]:
+        """Why the batch leaves now, or how long to wait for company, seconds."""
+        if not self._pending:
+            return None, _TICK_S
+        if len(self._pending) >= self._settings.max_batch:
+            return "full", 0.0
+        if not self.in_flight:
+            return "idle", 0.0
+        left = self._settings.max_wait_ms / 1e3 - (time.perf_counter() - self._pending[0].received_at)
+        # A batch in flight may finish sooner than the age is reached: look again often.
+        return ("age", 0.0) if left <= 0 else (None, min(left, 0.002))
+
+    def _take(self, messages: list[Message]) -> None:
+        now = time.perf_counter()
+        for message in messages:
+            error = message.error()
+            if error is not None:
+                self._say(error)
+            elif not self._draining:
+                self._pending.append(
+                    RawRecord(
+                        message.value() or b"",
+                        message.key(),
+                        message.topic() or "",
+                        message.partition() or 0,
+                        message.offset() or 0,
+                        now,
+                    )
+                )
+
+    def _dispatch(self, reason: str) -> None:
+        # A paused poll may have added a few over max_batch.
+        size = self._settings.max_batch
+        batch = MicroBatch(self._pending[:size], reason)
+        self._pending = self._pending[size:]
+        with self._changed:
+            self._tracker.add(batch)
+        if self._loop is not None:
+            asyncio.run_coroutine_threadsafe(self.put(batch), self._loop)
+
+    def _commit(self, consumer: Consumer, asynchronous: bool) -> None:
+        with self._changed:
+            found = self._tracker.committable()
+        if not found:
+            return
+        offsets = [TopicPartition(topic, partition, offset) for (topic, partition), offset in found.items()]
+        try:
+            consumer.commit(offsets=offsets, asynchronous=asynchronous)
+        except KafkaException as error:
+            # The next commit covers this one; a restart before it repeats captures, and loses none.
+            log.warning("Offsets were not committed (%s); captures may be answered again", error)
+
+    def _set_paused(self, consumer: Consumer, paused: bool) -> None:
+        if paused != self._paused:
+            partitions = consumer.assignment()
+            (consumer.pause if paused else consumer.resume)(partitions)
+            self._paused = paused
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        consumer.incremental_assign(partitions)
+        self._assigned |= {(p.topic, p.partition) for p in partitions}
+        self._paused = False  # new partitions are not paused: the next turn sets all anew
+        log.info("Assigned partitions %s", sorted(p.partition for p in partitions))
+
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        leaving = {(p.topic, p.partition) for p in partitions}
+        self._pending = [r for r in self._pending if (r.topic, r.partition) not in leaving]
+        with self._changed:
+            self._changed.wait_for(lambda: not self._tracker.waits_for(leaving), _REVOKE_WAIT_S)
+        self._commit(consumer, asynchronous=False)
+        self._leave(leaving)
+
+    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        log.warning("Partitions %s were lost to the group", sorted(p.partition for p in partitions))
+        leaving = {(p.topic, p.partition) for p in partitions}
+        self._pending = [r for r in self._pending if (r.topic, r.partition) not in leaving]
+        self._leave(leaving)
+
+    def _leave(self, leaving: set[tuple[str, int]]) -> None:
+        with self._changed:
+            self._tracker.forget(leaving)
+        self._assigned -= leaving
+        for _, partition in leaving:
+            self._lag.pop(partition, None)
+        if leaving:
+            log.info("Gave up partitions %s", sorted(partition for _, partition in leaving))
+
+    def _measure_lag(self, consumer: Consumer) -> None:
+        now = time.monotonic()
+        if now < self._next_lag or not self._assigned:
+            return
+        self._next_lag = now + _LAG_EVERY_S
+        for position in consumer.position([TopicPartition(t, p) for t, p in self._assigned]):
+            _, high = consumer.get_watermark_offsets(position, cached=True)
+            if high >= 0:
+                self._lag[position.partition] = max(0, high - max(position.offset, 0))
+
+    def _close(self, consumer: Consumer) -> None:
+        try:
+            self._commit(consumer, asynchronous=False)
+            consumer.close()
+        except Exception:
+            log.exception("The consumer did not close cleanly; the group notices by its session timeout")
+        self._pending.clear()
+        self._leave(set(self._assigned))
+
+    @staticmethod
+    def _say(error: KafkaError) -> None:
+        if error.fatal():
+            raise KafkaException(error)
+        log.warning("Kafka: %s; the consumer goes on", error.str())
