@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from stream_app.cli import locate, model
+from stream_app.cli import evaluate, locate, model, replay, simulate
 from stream_app.errors import FixStreamError
 
 app = typer.Typer(
@@ -17,6 +17,9 @@ app = typer.Typer(
 )
 app.add_typer(model.app, name="model")
 app.command("locate")(locate.locate)
+app.command("replay")(replay.replay)
+app.command("simulate")(simulate.simulate)
+app.command("evaluate")(evaluate.evaluate)
 
 
 def main() -> None:
