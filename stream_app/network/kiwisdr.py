@@ -58,7 +58,7 @@ def read_kiwisdr(path: str | Path) -> KiwiRecording:
     base = float(np.floor(stated[first]))
     slope, offset = np.polyfit(starts, stated[first:] - base, 1)
     residual = float(np.abs(stated[first:] - base - offset - slope * starts).max())
-    start_ns = int(base) * 10**9 + round(offset * 1e9)
+    start_ns = (round(began.timestamp()) + int(base)) * 10**9 + round(offset * 1e9)
     samples = np.frombuffer(b"".join(blocks[first:]), "<i2").reshape(-1, 2)
     return KiwiRecording(name[3], float(name[2]), start_ns, 1 / float(slope), residual, samples)
 
@@ -107,11 +107,13 @@ def _format(name: str, body: bytes) -> int:
 
 
 def _unwrap(seconds: NDArray[np.float64], began: float) -> NDArray[np.float64]:
-    """GPS seconds of week as seconds since 1970, in the week (of GNSS time) nearest to the file's name."""
+    """GPS seconds of week as seconds after ``began``, at most half a week from it.
+
+    Seconds since 1970 would round to 240 ns in double precision.
+    """
     in_week = (began - _GPS_EPOCH_S) % _WEEK_S
     offset = (seconds - in_week + _WEEK_S / 2) % _WEEK_S - _WEEK_S / 2
-    result: NDArray[np.float64] = began + offset
-    return result
+    return np.asarray(offset)
 
 
 def _continuous(
