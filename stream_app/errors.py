@@ -107,3 +107,15 @@ class CacheUnavailable(FixStreamError):
     """The cache backend does not answer; the pipeline goes on without it."""
 
     code = "cache-unavailable"
+
+
+class SettingsError(FixStreamError):
+    """An option has a value that cannot be used."""
+
+    code = "settings"
+
+
+class WorkerFailed(FixStreamError):
+    """A worker process that this command started ended or does not become ready."""
+
+    code = "worker-failed"

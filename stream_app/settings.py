@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Any
+
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from stream_app.errors import SettingsError
 
 
 class Settings(BaseSettings):
@@ -54,3 +58,13 @@ class Settings(BaseSettings):
     web_port: int = Field(6066, ge=1, le=65535, description="port of /metrics and /health")
     schema_dir: str | None = Field(None, description="directory with further writer schemas (.avsc)")
     log_level: str = Field("INFO", description="log level")
+
+
+def load_settings(**values: Any) -> Settings:
+    """The environment's settings; ``values`` go before them. Raises SettingsError, which names the variable."""
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "FIXSTREAM_" + "_".join(str(part) for part in first["loc"]).upper()
+        raise SettingsError(f"{name}={first['input']!r}: {first['msg']}") from None

@@ -59,7 +59,7 @@ def evaluate(
 
     if (truth is None) == (at is None):
         raise typer.BadParameter("give either --truth FILE or --at LAT,LON")
-    fixed = None if at is None else _place(at)
+    fixed = None if at is None else parse_place(at)
     places = {} if truth is None else {t.capture_id: (t.latitude, t.longitude) for t in read_truths(truth).values()}
     baseline_km = None if network is None else _baseline_km(network)
     found, repeated = _distinct(fix for name in fixes or ["-"] for fix in read_fixes(name))
@@ -69,7 +69,7 @@ def evaluate(
     if as_json:
         typer.echo(json.dumps({**asdict(report), "longest_baseline_km": baseline_km}))
     else:
-        typer.echo(_text(report, baseline_km))
+        typer.echo(report_text(report, baseline_km))
 
 
 def read_fixes(name: str) -> list[StatedFix]:
@@ -131,7 +131,8 @@ def _distinct(fixes: Iterable[StatedFix]) -> tuple[dict[str, StatedFix], int]:
     return found, repeated
 
 
-def _place(text: str) -> tuple[float, float]:
+def parse_place(text: str) -> tuple[float, float]:
+    """Latitude and longitude of "LAT,LON", degrees. Raises typer.BadParameter."""
     try:
         latitude, longitude = map(float, text.split(","))
     except ValueError:
@@ -148,7 +149,8 @@ def _baseline_km(network: Path) -> float:
     return Paths(load_network(network)).longest_baseline_m() / 1e3
 
 
-def _text(report: Report, baseline_km: float | None) -> str:
+def report_text(report: Report, baseline_km: float | None) -> str:
+    """The report in words, with the network's longest baseline beside it where it is given."""
     lines: Sequence[str | None] = [
         None if baseline_km is None else f"network: receivers up to {baseline_km:.1f} km apart",
         _counts(report),

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from stream_app.cli import evaluate, locate, model, replay, simulate
+from stream_app.cli import demo, evaluate, locate, model, replay, simulate, watch, worker
 from stream_app.errors import FixStreamError
 
 app = typer.Typer(
@@ -16,6 +16,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(model.app, name="model")
+app.command("demo")(demo.demo)
+app.command("worker")(worker.worker)
+app.command("watch")(watch.watch)
 app.command("locate")(locate.locate)
 app.command("replay")(replay.replay)
 app.command("simulate")(simulate.simulate)
@@ -31,3 +34,7 @@ def main() -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

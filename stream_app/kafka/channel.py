@@ -30,6 +30,7 @@ class CaptureChannel(faust.Channel[MicroBatch]):  # type: ignore[misc,unused-ign
     """
 
     def __init__(self, app: faust.App, settings: Settings, metrics: Any = None, **kwargs: Any) -> None:
+        self._queue: ThrowableQueue | None = None
         super().__init__(app, **kwargs)
         self._settings, self._metrics = settings, metrics
         self._loop: asyncio.AbstractEventLoop | None = None

@@ -18,9 +18,7 @@ class EmbeddedBroker:
 
     def __enter__(self) -> str:
         """Starts the broker. Raises BrokerUnavailable where it is not installed or does not come up."""
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            address = f"127.0.0.1:{probe.getsockname()[1]}"
+        address = f"127.0.0.1:{free_port()}"
         url = f"tcp://{address}"
         self._process = subprocess.Popen(  # noqa: S603
             [
@@ -53,6 +51,13 @@ class EmbeddedBroker:
             self._process.wait(5)
         except subprocess.TimeoutExpired:
             self._process.kill()
+
+
+def free_port() -> int:
+    """A TCP port of this machine that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _binary() -> str:

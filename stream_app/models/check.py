@@ -155,7 +155,7 @@ def _probe(path: Path, session: ort.InferenceSession, receivers: int, count: int
 
 
 def _check_outputs(path: Path, found: dict[str, NDArray[Any]], count: int) -> None:
-    shapes = {
+    shapes: dict[str, list[tuple[int, ...]]] = {
         OUTPUT_POSITION: [(count, 2)],
         OUTPUT_COVARIANCE: [(count, 2, 2)],
         OUTPUT_SIGMA: [(count, 2), (count, 3)],

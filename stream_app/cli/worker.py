@@ -1,0 +1,18 @@
+"""``fixstream worker``: one worker, as ``faust -A faust_app worker`` starts it, with its settings checked first."""
+
+from __future__ import annotations
+
+
+def worker() -> None:
+    """Run a worker until SIGTERM. Options come from FIXSTREAM_... variables or a .env file."""
+    import faust
+
+    from stream_app.app import create_app
+    from stream_app.kafka.topics import ensure_topics
+    from stream_app.settings import load_settings
+
+    settings = load_settings()
+    ensure_topics(settings)
+    faust.Worker(
+        create_app(settings), loglevel=settings.log_level.lower(), redirect_stdouts=False
+    ).execute_from_commandline()

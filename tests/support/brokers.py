@@ -1,0 +1,197 @@
+"""Three ways to a Kafka broker, best first: testcontainers, a local KRaft broker on Java 17, the embedded one.
+
+FIXSTREAM_TEST_BROKER = docker | java | embedded takes one of them; without it the first that this machine can.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from confluent_kafka.admin import AdminClient
+
+from stream_app.errors import BrokerUnavailable
+from stream_app.kafka.embedded import EmbeddedBroker, free_port
+from stream_app.kafka.topics import check_broker
+
+ROOT = Path(__file__).parents[2]
+LIBS = ROOT / "infra" / "kafka" / "libs"
+_IMAGE = "apache/kafka:4.1.0"
+_CONFIG = """\
+process.roles=broker,controller
+node.id=1
+controller.quorum.bootstrap.servers=127.0.0.1:{controller}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+controller.listener.names=CONTROLLER
+inter.broker.listener.name=PLAINTEXT
+log.dirs={logs}
+offsets.topic.replication.factor=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+group.initial.rebalance.delay.ms=0
+auto.create.topics.enable=false
+message.max.bytes=16777216
+"""
+
+
+@dataclass(frozen=True)
+class Broker:
+    """A running broker: where it is, and what it is."""
+
+    bootstrap: str
+    kind: str  # docker, java or embedded
+    name: str  # for the summary
+
+
+def choose() -> str:
+    """Which kind of broker this run uses."""
+    wanted = os.environ.get("FIXSTREAM_TEST_BROKER", "")
+    if wanted:
+        if wanted not in ("docker", "java", "embedded"):
+            raise ValueError(f"FIXSTREAM_TEST_BROKER={wanted}: give docker, java or embedded")
+        return wanted
+    if _docker_runs():
+        return "docker"
+    return "java" if _java_runs() else "embedded"
+
+
+@contextmanager
+def broker(kind: str, folder: Path) -> Iterator[Broker]:
+    """A broker of that kind; ``folder`` is for its files."""
+    if kind == "docker":
+        with _docker() as bootstrap:
+            yield Broker(bootstrap, kind, f"Apache Kafka in Docker ({_IMAGE})")
+    elif kind == "java":
+        with KraftBroker(folder) as bootstrap:
+            yield Broker(bootstrap, kind, f"Apache Kafka {_version()} on Java (KRaft)")
+    else:
+        with EmbeddedBroker() as bootstrap:
+            yield Broker(bootstrap, kind, "the embedded broker (Tansu, memory only): not Apache Kafka")
+
+
+class KraftBroker:
+    """One Apache Kafka node, broker and controller, on Java. Its jars are fetched once by Maven."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> str:
+        """Formats the storage and starts the broker."""
+        config = self._folder / "server.properties"
+        config.write_text(
+            _CONFIG.format(port=self.port, controller=free_port(), logs=self._folder / "kafka-logs"), encoding="utf-8"
+        )
+        self._java("kafka.tools.StorageTool", "random-uuid")
+        formatted = self._java(
+            "kafka.tools.StorageTool", "format", "--standalone", "-t", "Rml4U3RyZWFtVGVzdDEyMw", "-c", str(config)
+        )
+        if formatted.returncode:
+            raise BrokerUnavailable(f"formatting Kafka's storage failed: {formatted.stdout}{formatted.stderr}")
+        self.start()
+        return f"127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Starts the node on the storage it has, and waits until it answers."""
+        with (self._folder / "kafka.out").open("ab") as out:
+            self._process = subprocess.Popen(
+                ["java", *_OPTIONS, "kafka.Kafka", str(self._folder / "server.properties")], stdout=out, stderr=out
+            )
+        for _ in range(60):
+            try:
+                check_broker(f"127.0.0.1:{self.port}", 1.0)
+                return
+            except BrokerUnavailable:
+                if self._process.poll() is not None:
+                    break
+        raise BrokerUnavailable(f"Kafka did not start: {(self._folder / 'kafka.out').read_text()[-2000:]}")
+
+    def stop(self) -> None:
+        """Stops the node, as a power cut would not: it closes its logs."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(30)
+            self._process = None
+
+    def __exit__(self, *_: object) -> None:
+        """Stops the node."""
+        self.stop()
+
+    @staticmethod
+    def _java(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(["java", *_OPTIONS, *arguments], capture_output=True, text=True, check=False)
+
+
+_OPTIONS = ["-Xms256m", "-Xmx1g", "-XX:+UseG1GC", "-cp", str(LIBS / "*")]
+
+
+def fetch_jars() -> None:
+    """Brings Kafka's jars to infra/kafka/libs/, once. Raises BrokerUnavailable with Maven's own words."""
+    jars, pom = LIBS, ROOT / "infra" / "kafka" / "pom.xml"
+    stamp = jars / ".stamp"
+    if stamp.exists() and stamp.read_text() == pom.read_text():
+        return
+    shutil.rmtree(jars, ignore_errors=True)
+    done = subprocess.run(
+        ["mvn", "-q", "-B", "-f", str(pom), "dependency:copy-dependencies", f"-DoutputDirectory={jars}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise BrokerUnavailable(f"Maven did not bring Kafka's jars: {done.stdout[-1500:]}{done.stderr[-500:]}")
+    stamp.write_text(pom.read_text())
+
+
+def _docker_runs() -> bool:
+    if shutil.which("docker") is None:
+        return False
+    try:
+        return subprocess.run(["docker", "info"], capture_output=True, timeout=20, check=False).returncode == 0
+    except subprocess.TimeoutExpired:
+        return False
+
+
+def _java_runs() -> bool:
+    if shutil.which("java") is None or shutil.which("mvn") is None:
+        return False
+    said = subprocess.run(["java", "-version"], capture_output=True, text=True, check=False).stderr
+    found = re.search(r'version "(\d+)', said)
+    if found is None or int(found[1]) < 17:
+        return False
+    try:
+        fetch_jars()
+    except BrokerUnavailable as error:
+        print(f"Apache Kafka on Java is not to be had: {error}")
+        return False
+    return True
+
+
+def _version() -> str:
+    jar = next(LIBS.glob("kafka_2.13-*.jar"))
+    return jar.stem.removeprefix("kafka_2.13-")
+
+
+@contextmanager
+def _docker() -> Iterator[str]:
+    from testcontainers.kafka import KafkaContainer
+
+    with KafkaContainer(_IMAGE).with_kraft() as container:
+        yield container.get_bootstrap_server()
+
+
+def delete_topics(bootstrap: str, topics: list[str]) -> None:
+    """Deletes topics, so that a long run does not fill the disk."""
+    for future in AdminClient({"bootstrap.servers": bootstrap}).delete_topics(topics).values():
+        future.exception(10)

@@ -1,0 +1,159 @@
+"""Real workers, as processes of their own, and the topics they are given."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka import Consumer, Message, Producer, TopicPartition
+
+from stream_app.kafka.embedded import free_port
+from stream_app.kafka.topics import ensure_topics
+from stream_app.settings import Settings
+
+
+def eventually(check: Callable[[], Any], timeout_s: float = 60.0, what: str = "it") -> Any:
+    """The first true value of ``check``; AssertionError where none comes in time."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        found = check()
+        if found:
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"{what} did not happen within {timeout_s:.0f} s")
+
+
+def settings_for(bootstrap: str, name: str, **more: Any) -> Settings:
+    """Settings whose topics and group carry ``name``, so that tests do not meet."""
+    return Settings(
+        bootstrap_servers=bootstrap,
+        group_id=f"{name}-group",
+        captures_topic=f"{name}.captures",
+        positions_topic=f"{name}.positions",
+        dead_letter_topic=f"{name}.dlq",
+        worker_topic=f"{name}.worker",
+        session_timeout_ms=6000,
+        max_poll_interval_ms=10_000,
+        **{"partitions": 4, **more},
+    )
+
+
+class WorkerProcess:
+    """``fixstream worker`` with its log in a file."""
+
+    def __init__(self, settings: Settings, folder: Path, name: str = "worker") -> None:
+        self.port = free_port()
+        self._log = folder / f"{name}.log"
+        values = settings.model_dump(exclude_none=True) | {"web_port": self.port, "web_host": "127.0.0.1"}
+        environment = {f"FIXSTREAM_{key.upper()}": str(value) for key, value in values.items()}
+        with self._log.open("wb") as out:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "stream_app.cli.main", "worker"],
+                env=os.environ | environment,
+                stdout=out,
+                stderr=out,
+            )
+
+    def get(self, path: str) -> tuple[int, str]:
+        """Status and body of one of its pages; (0, "") where nobody answers."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+        except OSError:
+            return 0, ""
+
+    def wait_ready(self, timeout_s: float = 90.0) -> None:
+        """Returns when /health/ready says so."""
+
+        def ready() -> bool:
+            assert self.process.poll() is None, f"the worker ended: {self.log()[-3000:]}"
+            return self.get("/health/ready")[0] == 200
+
+        try:
+            eventually(ready, timeout_s, "readiness")
+        except AssertionError as error:
+            raise AssertionError(f"{error}; {self.get('/health/ready')}; {self.log()[-3000:]}") from None
+
+    def partitions(self) -> set[int]:
+        """The partitions whose lag it reports."""
+        status, body = self.get("/health/ready")
+        return {int(p) for p in json.loads(body)["lag"]} if status else set()
+
+    def metric(self, name: str) -> float:
+        """The sum of a metric's samples; ``name`` may carry labels."""
+        lines = self.get("/metrics")[1].splitlines()
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
+
+    def log(self) -> str:
+        """What it has printed."""
+        return self._log.read_text(errors="replace")
+
+    def stop(self, timeout_s: float = 40.0) -> int:
+        """SIGTERM; its exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise AssertionError(f"the worker did not stop within {timeout_s:.0f} s: {self.log()[-3000:]}") from None
+
+    def kill(self) -> None:
+        """Ends it, however it is."""
+        self.process.kill()
+        self.process.wait(10)
+
+
+def send_all(settings: Settings, records: Iterable[tuple[bytes, bytes]]) -> None:
+    """Sends (key, value) records to the captures topic, all acknowledged; creates the topics."""
+    ensure_topics(settings)
+    producer = Producer({"bootstrap.servers": settings.bootstrap_servers, "enable.idempotence": True})
+    failed: list[str] = []
+
+    def delivered(error: Any, _: Message) -> None:
+        if error is not None:
+            failed.append(str(error))
+
+    for key, value in records:
+        while True:
+            try:
+                producer.produce(settings.captures_topic, value, key, on_delivery=delivered)
+                break
+            except BufferError:
+                producer.poll(0.1)
+        producer.poll(0)
+    assert producer.flush(60) == 0
+    assert not failed, failed[0]
+
+
+class TopicReader:
+    """Reads all partitions of a topic from the beginning, without a group."""
+
+    def __init__(self, bootstrap: str, topic: str) -> None:
+        self._consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "unused", "enable.auto.commit": False})
+        partitions = self._consumer.list_topics(topic, timeout=10).topics[topic].partitions
+        self._consumer.assign([TopicPartition(topic, p, 0) for p in partitions])
+        self.messages: list[Message] = []
+
+    def read(self) -> list[Message]:
+        """All messages that have come so far."""
+        while found := self._consumer.consume(1000, 0.1):
+            for message in found:
+                assert message.error() is None, message.error()
+            self.messages += found
+        return self.messages
+
+    def close(self) -> None:
+        """Leaves the broker."""
+        self._consumer.close()
