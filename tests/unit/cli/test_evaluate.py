@@ -68,9 +68,10 @@ def test_fixes_are_matched_by_capture_and_what_has_no_partner_is_counted(tmp_pat
 
 
 def test_text_names_the_networks_size(tmp_path: Path) -> None:
-    demo = Path(__file__).parents[3] / "examples" / "demo.yaml"
-    result = _run("--at", "47.75,9.05", "--network", str(demo), _lines(tmp_path / "f", [_fix("a", 4.0)]))
-    assert f"up to {distance_m(47.748, 9.169, 47.752, 8.847) / 1e3:.1f} km apart" in result.stdout  # east to west
+    example = Path(__file__).parents[3] / "examples" / "dcf77.yaml"
+    result = _run("--at", "47.75,9.05", "--network", str(example), _lines(tmp_path / "f", [_fix("a", 4.0)]))
+    size_km = float(distance_m(53.665337, 7.282766, 45.779290, 0.614638)) / 1e3  # DF0KL to F1JEK
+    assert f"up to {size_km:.1f} km apart" in result.stdout
     assert "median 4.0 m" in result.stdout
     assert "of 95 % 100.0 %" in result.stdout
 
