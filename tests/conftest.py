@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.metadata import version
 from uuid import uuid4
 
 import pytest
 
 from tests.support import brokers
 from tests.support.brokers import Broker
+from tests.support.servers import MlflowServer, RedisServer
 
 _ran: dict[str, str] = {}
 
@@ -24,6 +26,24 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     with brokers.broker(brokers.choose(), tmp_path_factory.mktemp("kafka")) as found:
         say_part("Kafka", found.name)
         yield found
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A Redis server; a test that stops it starts it again."""
+    if not RedisServer.installed():
+        pytest.skip("redis-server is not installed (Debian: apt-get install redis-server)")
+    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
+        say_part("Redis", "redis-server")
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+    """An MLflow server; a test that stops it starts it again."""
+    with MlflowServer(tmp_path_factory.mktemp("mlflow")) as server:
+        say_part("MLflow server", f"mlflow {version('mlflow')} over SQLite")
+        yield server
 
 
 @pytest.fixture

@@ -1,0 +1,98 @@
+"""Real Redis and MLflow servers on free ports, which tests may stop and start again."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+import redis
+
+from stream_app.kafka.embedded import free_port
+from tests.support.worker import eventually
+
+
+class _Server:
+    """A server process; a context manager that starts and stops it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self.port = folder, free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        """Starts it."""
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stops it."""
+        self.stop()
+
+    def start(self) -> None:
+        """Returns when it answers."""
+        with (self._folder / "server.log").open("ab") as out:
+            self._process = subprocess.Popen(self._command(), cwd=self._folder, stdout=out, stderr=out)
+        eventually(self._answers, 90, f"an answer of {type(self).__name__}")
+
+    def stop(self) -> None:
+        """Ends it with SIGTERM."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(30)
+            self._process = None
+
+    def _command(self) -> Sequence[str]:
+        raise NotImplementedError
+
+    def _answers(self) -> bool:
+        raise NotImplementedError
+
+
+class RedisServer(_Server):
+    """Debian's redis-server, without persistence."""
+
+    @staticmethod
+    def installed() -> bool:
+        """Whether this machine has it."""
+        return shutil.which("redis-server") is not None
+
+    @property
+    def uri(self) -> str:
+        """Where it is."""
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def _command(self) -> Sequence[str]:
+        return ["redis-server", "--port", str(self.port), "--save", "", "--appendonly", "no"]
+
+    def _answers(self) -> bool:
+        try:
+            return bool(redis.Redis(port=self.port).ping())
+        except redis.ConnectionError:
+            return False
+
+
+class MlflowServer(_Server):
+    """The real MLflow server over SQLite, which serves its artifacts itself."""
+
+    @property
+    def uri(self) -> str:
+        """Where it is."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def _command(self) -> Sequence[str]:
+        return [
+            sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1",
+            "--backend-store-uri", f"sqlite:///{self._folder / 'mlflow.db'}",
+            "--artifacts-destination", str(self._folder / "artifacts"),
+        ]  # fmt: skip
+
+    def _answers(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.uri}/health", timeout=5) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
