@@ -91,8 +91,7 @@ class Tdoa:
         for index, channels in enumerate(batch):
             try:
                 parts = self._cut(channels)
-                if len(parts) > 1:
-                    groups[len(parts), self._grid(parts)].append((index, parts))
+                groups[len(parts), self._grid(parts)].append((index, parts))
             except ValueError as error:
                 reasons[index] = str(error)
         for (receivers, grid), members in groups.items():
@@ -114,8 +113,8 @@ class Tdoa:
         """The channels' common stretch of time, in each channel's own whole samples."""
         if len(channels) > self.max_receivers:
             raise ValueError(f"{len(channels)} channels where the model takes {self.max_receivers}")
-        if not channels:
-            return []
+        if len(channels) < 2:
+            raise ValueError(f"{len(channels)} channel where arrival times need at least 2 receivers")
         for channel in channels:
             positive("sample_rate_hz of a channel", channel.sample_rate_hz)
         latest = max(channel.start_time_ns for channel in channels)

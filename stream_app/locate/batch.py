@@ -24,7 +24,7 @@ class Record(Protocol):
     def received_at(self) -> float: ...  # noqa: D102
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, weakref_slot=True, eq=False)
 class Item:
     """One capture's state: an answer or an error in the end, never neither."""
 
@@ -37,6 +37,7 @@ class Item:
     feature_key: bytes = b""
     features: NDArray[np.float32] | None = None
     same_as: Item | None = None  # the equal capture of this batch that is computed in its stead
+    follows: Item | None = None  # the same, of a batch that is still under way
 
 
 @dataclass(slots=True)
@@ -53,5 +54,9 @@ class Batch:
         return [
             (item, item.capture)
             for item in self.items
-            if item.capture is not None and item.error is None and item.answer is None and item.same_as is None
+            if item.capture is not None
+            and item.error is None
+            and item.answer is None
+            and item.same_as is None
+            and item.follows is None
         ]

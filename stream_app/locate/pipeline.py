@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +42,8 @@ class Locator:
             limits.append(model.info.max_receivers)
         self._max_receivers = min(limits)
         self._width = model.info.max_receivers or self._extractor.max_receivers
+        # What is being computed now; an item leaves with its batch, even with one that failed.
+        self._under_way: WeakValueDictionary[bytes, Item] = WeakValueDictionary()
         self._miss = CacheOutcome.DISABLED if settings.cache_url.startswith("none:") else CacheOutcome.MISS
 
     def locate(self, captures: Sequence[IqCapture]) -> list[Fix | CaptureError]:
@@ -79,6 +82,7 @@ class Locator:
             leader = leaders.setdefault(item.exact_key, item)
             item.same_as = None if leader is item else leader
         self._look_up(list(leaders.values()), [i.exact_key for i in leaders.values()], CacheOutcome.EXACT)
+        self._follow(leaders.values())
         self._extract(batch.open_items())
         computed: dict[bytes, Item] = {}
         for item, capture in batch.open_items():
@@ -92,6 +96,7 @@ class Locator:
     def infer(self, batch: Batch) -> None:
         """Answers of what no cache knew, in one call of the model."""
         begun = time.perf_counter()
+        self._take_over(batch)
         work = batch.open_items()
         if work:
             rows = [item.features for item, _ in work if item.features is not None]
@@ -133,6 +138,29 @@ class Locator:
             answer = Answer.from_bytes(stored) if stored is not None else None
             if answer is not None:
                 item.answer, item.outcome = self._flagged(answer), outcome
+
+    def _follow(self, items: Iterable[Item]) -> None:
+        """Leaves to the batches before this one what they compute already."""
+        for item in items:
+            if item.answer is None:
+                item.follows = self._under_way.get(item.exact_key)
+                if item.follows is None:
+                    self._under_way[item.exact_key] = item
+
+    def _take_over(self, batch: Batch) -> None:
+        """Takes the answers of the batches before this one; what they failed to answer is computed here."""
+        left = []
+        for item in batch.items:
+            before, item.follows = item.follows, None
+            if before is None or item.capture is None:
+                continue
+            if before.answer is not None:
+                item.answer, item.outcome = before.answer, CacheOutcome.BATCH
+            elif before.error is not None:
+                item.error = _same_error(item.capture, before.error)
+            else:
+                left.append((item, item.capture))
+        self._extract(left)
 
     def _extract(self, work: Sequence[tuple[Item, IqCapture]]) -> None:
         if not work:
@@ -197,7 +225,7 @@ class Locator:
             return
         item.answer = leader.answer
         if leader.error is not None:
-            item.error = type(leader.error)(f"capture {item.capture.capture_id!r} equals another: {leader.error}")
+            item.error = _same_error(item.capture, leader.error)
         hit = leader.outcome in (CacheOutcome.EXACT, CacheOutcome.FEATURES)
         item.outcome = leader.outcome if hit else CacheOutcome.BATCH
 
@@ -265,3 +293,7 @@ class Locator:
             )
             row += 1
         return results
+
+
+def _same_error(capture: IqCapture, error: CaptureError) -> CaptureError:
+    return type(error)(f"capture {capture.capture_id!r} equals another: {error}")

@@ -80,10 +80,15 @@ def test_pairs_are_in_order_and_lags_are_differences_of_arrival():
 
 def test_missing_receivers_are_zero_pairs():
     extractor = make_extractor(spec(max_receivers=4, oversample=2))
-    features = extractor.extract([capture(1, [0, 1e-6, 2e-6]), capture(1, [0.0])])
-    assert features.shape == (2, *extractor.shape) == (2, 6, 2 * 281 + 1)
+    features = extractor.extract([capture(1, [0, 1e-6, 2e-6])])
+    assert features.shape == (1, *extractor.shape) == (1, 6, 2 * 281 + 1)
     assert [bool(row.any()) for row in features[0]] == [True, True, False, True, False, False]
-    assert not features[1].any()
+
+
+def test_a_single_receiver_has_no_arrival_time_difference():
+    with pytest.raises(FeatureError, match="at least 2 receivers") as raised:
+        make_extractor(spec()).extract([capture(1, [0, 1e-6]), capture(1, [0.0])])
+    assert set(raised.value.reasons) == {1}
 
 
 def test_silent_receiver_is_a_zero_pair():
