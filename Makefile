@@ -1,14 +1,27 @@
-# Set-up is part of every target: a stamp per extra, so that a second run starts at once.
+# Set-up is part of every target: a stamp for each lock file, so that a second run starts at once.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: test lint
+.PHONY: demo test lint bench lock
 
-$(VENV)/.stamp-dev: pyproject.toml
+$(BIN)/pip:
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q -e '.[embedded,dev]'
+
+$(VENV)/.stamp-demo: requirements/demo.txt pyproject.toml | $(BIN)/pip
+	$(PIP) --require-hashes -r requirements/demo.txt
+	$(PIP) --no-deps -e .
 	touch $@
+
+$(VENV)/.stamp-dev: requirements/dev.txt pyproject.toml | $(BIN)/pip
+	$(PIP) --require-hashes -r requirements/dev.txt
+	$(PIP) --no-deps -e .
+	touch $@
+
+# A simulated network through the whole stream, on this machine alone: make demo ARGS="--seconds 20 --json"
+demo: $(VENV)/.stamp-demo
+	@$(BIN)/fixstream demo $(ARGS)
 
 test: $(VENV)/.stamp-dev
 	$(BIN)/python -m pytest $(ARGS)
@@ -17,3 +30,17 @@ lint: $(VENV)/.stamp-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Captures a second of one worker on real Kafka, beside a bare loop in one process.
+bench: $(VENV)/.stamp-dev
+	$(BIN)/python -m benchmarks.first_measurement $(ARGS)
+
+# Newest versions within pyproject's ranges, with hashes.
+lock: | $(BIN)/pip
+	$(PIP) 'uv>=0.5,<1'
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-header -o requirements/worker.txt pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-header --extra embedded -o requirements/demo.txt pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-header --extra embedded --extra dev -o requirements/dev.txt pyproject.toml
