@@ -21,6 +21,7 @@ _TICK_S = 0.1  # longest wait inside librdkafka, so that done batches and a stop
 _LAG_EVERY_S = 1.0
 _REVOKE_WAIT_S = 10.0  # how long a rebalance waits for captures in flight
 _RESTART_PAUSE_S = 1.0
+_PAUSE_AFTER_S = 1.0  # a pause throws away what librdkafka has read ahead: only for a stall, not for a full moment
 
 
 class CaptureChannel(faust.Channel[MicroBatch]):  # type: ignore[misc,unused-ignore]
@@ -133,6 +134,7 @@ class CaptureChannel(faust.Channel[MicroBatch]):  # type: ignore[misc,unused-ign
         )
         self._paused = False
         self._next_lag = 0.0
+        self._full_since: float | None = None
         return consumer
 
     def _turn(self, consumer: Consumer) -> None:
@@ -140,14 +142,18 @@ class CaptureChannel(faust.Channel[MicroBatch]):  # type: ignore[misc,unused-ign
         self._measure_lag(consumer)
         settings, full = self._settings, self.in_flight >= self._settings.max_in_flight
         if full or self._draining:
+            now = time.monotonic()
+            self._full_since = self._full_since or now
             if self._draining:
                 self._pending.clear()
-            self._set_paused(consumer, True)
-            self._take(consumer.consume(settings.max_batch, 0))
+            if self._draining or now - self._full_since > _PAUSE_AFTER_S:
+                self._set_paused(consumer, True)
+                self._take(consumer.consume(settings.max_batch, 0))
             with self._changed:
                 if self.in_flight >= settings.max_in_flight or self._draining:
                     self._changed.wait(_TICK_S / 10)
             return
+        self._full_since = None
         self._set_paused(consumer, False)
         room = settings.max_batch - len(self._pending)
         if room > 0:
