@@ -7,17 +7,17 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 .PHONY: demo test lint bench lock
 
 $(BIN)/pip:
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.stamp-demo: requirements/demo.txt pyproject.toml | $(BIN)/pip
-	$(PIP) --require-hashes -r requirements/demo.txt
-	$(PIP) --no-deps -e .
-	touch $@
+	@$(PIP) --require-hashes -r requirements/demo.txt
+	@$(PIP) --no-deps -e .
+	@touch $@
 
 $(VENV)/.stamp-dev: requirements/dev.txt pyproject.toml | $(BIN)/pip
-	$(PIP) --require-hashes -r requirements/dev.txt
-	$(PIP) --no-deps -e .
-	touch $@
+	@$(PIP) --require-hashes -r requirements/dev.txt
+	@$(PIP) --no-deps -e .
+	@touch $@
 
 # A simulated network through the whole stream, on this machine alone: make demo ARGS="--seconds 20 --json"
 demo: $(VENV)/.stamp-demo
@@ -37,7 +37,7 @@ bench: $(VENV)/.stamp-dev
 
 # Newest versions within pyproject's ranges, with hashes.
 lock: | $(BIN)/pip
-	$(PIP) 'uv>=0.5,<1'
+	@$(PIP) 'uv>=0.5,<1'
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-header -o requirements/worker.txt pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
