@@ -162,7 +162,7 @@ def test_captures_without_features_are_named_and_the_others_are_not():
     with pytest.raises(FeatureError) as caught:
         extractor.extract([good, apart, broken, capture(1, [0, 0, 0]), short, capture(1, [0]), []])
     assert sorted(caught.value.reasons) == [1, 2, 3, 4, 5, 6]
-    assert "1 channels" in caught.value.reasons[5]
+    assert "at least 2 receivers" in caught.value.reasons[5]
     assert "share 10 samples" in caught.value.reasons[1]
     assert "not finite" in caught.value.reasons[2]
 
