@@ -11,6 +11,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
+from scipy.stats import chi2
 
 from stream_app.dsp.features import ChannelLike, FeatureError, positive, whole
 from stream_app.dsp.samples import bytes_per_sample, sample_bytes, to_complex64
@@ -19,6 +20,10 @@ from stream_app.dsp.transform import Complex, chirp, delays, fourier, taper
 MIN_OVERLAP = 16  # samples
 DRIFT_LIMIT = 0.01  # samples of drift over a capture below which an FFT about its middle is good enough
 _BLOCK = 8  # neighbouring bins over which a power spectrum is averaged
+_SMOOTH = 64  # bins to either side over which a spectrum is averaged for its weights
+_NOISE_QUANTILE = 0.25  # a signal may fill up to three quarters of the band
+_DEGREES = 2 * (2 * _SMOOTH + 1)
+_NOISE_LEVEL = float(chi2.ppf(_NOISE_QUANTILE, _DEGREES)) / _DEGREES  # where that quantile of noise alone lies
 _CHUNK = 8  # captures worked on at once: their spectra stay in the CPU's cache
 
 
@@ -58,7 +63,11 @@ class Tdoa:
     sum(S_i) sum(S_j) / sum(S_i S_j) * (sum w²)² / sum w⁴: for independent Gaussian signals the mean of
     |coherence|² is 1 / M (Bendat and Piersol, Random Data, chapter 8, statistical bandwidth). S is the power
     averaged over 8 bins; what that average still varies, where the channels are coherent, is taken out.
-    With 'phat' every bin weighs the same, so that M is the whole band's.
+    With 'phat' every bin weighs the same, so that M is the whole band's. With 'coherence' spectra are made white
+    and each bin weighs the coherence that its signal-to-noise ratio lets expect, so that a pair's bins weigh
+    |gamma| / sqrt(P_i P_j) (Knapp and Carter 1976, The generalized correlation method, between SCOT and the
+    maximum-likelihood weight). A coloured signal's correlation peak narrows, which parts the direct path from later
+    ones, and bins of noise alone do not count. Noise is taken as white: the band must hold some of it.
     """
 
     def __init__(
@@ -76,9 +85,9 @@ class Tdoa:
         self._max_lag = positive("max_lag_s", max_lag_s)
         self._oversample = whole("oversample", oversample, 1)
         self._band = _band(band_hz, self._rate)
-        if weighting not in ("none", "phat"):
-            raise ValueError(f"weighting must be 'none' or 'phat', not {weighting!r}")
-        self._phat = weighting == "phat"
+        if weighting not in ("none", "phat", "coherence"):
+            raise ValueError(f"weighting must be 'none', 'phat' or 'coherence', not {weighting!r}")
+        self._weighting = weighting
         self._lags = lag_count(self._max_lag, self._rate, self._oversample)
         pairs = self.max_receivers * (self.max_receivers - 1) // 2
         self.shape: tuple[int, ...] = (pairs, 2 * self._lags + 1)
@@ -173,9 +182,11 @@ class Tdoa:
             n, r = np.array(places).T
             spectra[n, r, :bins] = found
         spectra[:, :, grid.high - grid.low + 1 : grid.high + grid.low] = 0
-        if self._phat:
+        if self._weighting == "phat":
             size = np.abs(spectra)
             np.divide(spectra, size, out=spectra, where=size > 0)
+        elif self._weighting == "coherence":
+            spectra *= _coherence_weights(spectra, grid)
         return spectra
 
     def _ramp(self, count: int) -> int:
@@ -213,7 +224,7 @@ class Tdoa:
         weights = _block_weights(grid, power.shape[-1])
         joint = (power[:, first] * power[:, second] * weights).sum(-1)
         effective = np.divide(product, joint, out=np.zeros_like(product), where=heard)
-        if not self._phat:
+        if self._weighting != "phat":
             peak = (result[..., : self._lags] ** 2 + result[..., self._lags : -1] ** 2).max(-1)
             effective *= 1 + np.minimum(peak, 1) / np.maximum(_BLOCK * share[:, None], 1)
         result[..., -1] = effective * share[:, None]
@@ -228,6 +239,27 @@ class Tdoa:
             seconds = squares.sum() ** 2 / (squares * squares).sum() / parts[0].rate_hz
             worth.append(seconds * self._rate / grid.size)
         return np.array(worth, np.float32)
+
+
+def _coherence_weights(spectra: Complex, grid: _Grid) -> NDArray[np.float32]:
+    """Float32 [N, R, bins]: sqrt(snr / (1 + snr) / P), P the power averaged over neighbouring bins."""
+    live = np.zeros(spectra.shape[-1], np.float32)
+    live[: 2 * grid.high + 1] = 1
+    live[grid.high - grid.low + 1 : grid.high + grid.low] = 0
+    power = (spectra.real**2 + spectra.imag**2).astype(np.float64)
+    mean = _moving_sum(power) / np.maximum(_moving_sum(live.astype(np.float64)), 1)
+    noise = np.quantile(mean[..., live > 0], _NOISE_QUANTILE, axis=-1)[..., None] / _NOISE_LEVEL
+    signal = np.maximum(mean - noise, 0)  # snr / (1 + snr) is signal / mean
+    weights = np.divide(np.sqrt(signal), mean, out=np.zeros_like(mean), where=mean > 0)
+    result: NDArray[np.float32] = (weights * live).astype(np.float32)
+    return result
+
+
+def _moving_sum(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sums over _SMOOTH bins to either side along the last axis."""
+    pad = [(0, 0)] * (values.ndim - 1) + [(_SMOOTH + 1, _SMOOTH)]
+    total = np.cumsum(np.pad(values, pad), axis=-1)
+    return np.asarray(total[..., 2 * _SMOOTH + 1 :] - total[..., : -2 * _SMOOTH - 1])
 
 
 def _block_weights(grid: _Grid, blocks: int) -> NDArray[np.float32]:

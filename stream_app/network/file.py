@@ -59,7 +59,7 @@ class FeatureOptions(_Part):
     """How channels are correlated. ``band_hz``: the limits of |baseband frequency| that are kept, Hz."""
 
     band_hz: tuple[NotNegative, Positive] | None = None
-    weighting: Literal["none", "phat"] = "none"
+    weighting: Literal["none", "phat", "coherence"] = "none"
     oversample: int = Field(4, ge=1, le=64)
 
     @model_validator(mode="after")

@@ -43,7 +43,7 @@ def capture(seed, arrivals_s, *, rates=None, starts_ns=None, snr_db=20.0, band=(
     ]
 
 
-@pytest.mark.parametrize("weighting", ["none", "phat"])
+@pytest.mark.parametrize("weighting", ["none", "phat", "coherence"])
 @pytest.mark.parametrize("rates", [None, [RATE, RATE * (1 + 50e-6)], [RATE * (1 - 50e-6), RATE]])
 @pytest.mark.parametrize(
     ("delay_s", "starts_ns"),
@@ -212,3 +212,12 @@ def test_fourier_and_delays_agree_with_their_sums():
     shifts = delays([0.0, 0.31, -2.7], 0.5, 100)
     exact = np.exp(-2j * np.pi * np.outer([0.0, 0.31, -2.7], np.arange(-100, 101) * 0.5))
     assert np.allclose(shifts, exact, atol=1e-5)
+
+
+def test_coherence_weighting_leaves_out_what_is_only_noise():
+    batch = [capture(seed, [7.3e-6, 0.0], band=(-40e3, 60e3), snr_db=-3) for seed in range(12)]
+    errors = {}
+    for weighting in ("phat", "coherence"):
+        features = make_extractor(spec(weighting=weighting)).extract(batch)[:, 0]
+        errors[weighting] = np.std([peak_lag(row, RATE * FINE) for row in features])
+    assert errors["coherence"] < errors["phat"] / 2
