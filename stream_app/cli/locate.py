@@ -52,9 +52,9 @@ def _fixes(captures: Sequence[IqCapture], network: Network, model: Path | None, 
     from stream_app.models.reference import build_tdoa
     from stream_app.models.session import OnnxSession
     from stream_app.records.codec import Codecs
-    from stream_app.settings import Settings
+    from stream_app.settings import load_settings
 
-    settings = Settings(cache_url="none://", ellipse_confidence=confidence)
+    settings = load_settings(cache_url="none://", ellipse_confidence=confidence)
     with tempfile.TemporaryDirectory() as folder:
         if model is None:
             model = Path(folder) / "model.onnx"

@@ -10,7 +10,9 @@ import typer
 
 from stream_app.errors import ModelError
 
-app = typer.Typer(help="Build a network's reference model, or check any ONNX model.", no_args_is_help=True)
+app = typer.Typer(
+    help="Build a network's reference model, check any ONNX model, put it into the registry.", no_args_is_help=True
+)
 
 
 class Kind(StrEnum):
@@ -51,3 +53,27 @@ def check(file: Annotated[Path, typer.Argument(help="an ONNX file, yours or a re
         f"{file} keeps the contract: extractor {info.feature_spec['extractor']}, network {info.network or 'any'}, "
         f"inputs {', '.join(info.inputs)}, outputs {', '.join(info.outputs)}, sha256 {info.digest[:12]}"
     )
+
+
+@app.command()
+def register(
+    file: Annotated[Path, typer.Argument(help="an ONNX file that keeps the contract")],
+    name: Annotated[str | None, typer.Option(help="the model's name; default: FIXSTREAM_MODEL_NAME")] = None,
+    alias: Annotated[
+        str | None, typer.Option(help="what is to name this version from now on, such as champion")
+    ] = None,
+    uri: Annotated[
+        str | None, typer.Option(help="MLflow's URI, http://... or sqlite:///...; default: FIXSTREAM_REGISTRY_URI")
+    ] = None,
+) -> None:
+    """Check a model and put it into the MLflow registry as a new version."""
+    from stream_app.models.check import check_model
+    from stream_app.models.registry import Registry
+    from stream_app.settings import load_settings
+
+    settings = load_settings(**{k: v for k, v in (("registry_uri", uri), ("model_name", name)) if v is not None})
+    digest = check_model(file).digest
+    registry = Registry(settings.registry_uri, Path(settings.model_cache_dir).expanduser())
+    version = registry.register(settings.model_name, file, alias)
+    named = f", @{alias.removeprefix('@')}" if alias else ""
+    typer.echo(f"{settings.model_name} version {version}{named} in {settings.registry_uri}, sha256 {digest[:12]}")

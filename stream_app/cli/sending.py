@@ -20,7 +20,7 @@ from stream_app.kafka.topics import ensure_topics
 from stream_app.network.truth import Truth, write_truths
 from stream_app.records.capture import IqCapture
 from stream_app.records.codec import Codecs
-from stream_app.settings import Settings
+from stream_app.settings import Settings, load_settings
 
 _BATCH = 32
 
@@ -36,7 +36,7 @@ class Timed:
 
 def settings_for(bootstrap: str | None) -> Settings:
     """The settings of the environment; ``bootstrap`` goes before them."""
-    return Settings() if bootstrap is None else Settings(bootstrap_servers=bootstrap)
+    return load_settings() if bootstrap is None else load_settings(bootstrap_servers=bootstrap)
 
 
 def key_of(capture: IqCapture) -> bytes:

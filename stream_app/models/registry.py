@@ -8,6 +8,7 @@ import logging
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -98,7 +99,9 @@ class Registry:
             if ref.isdecimal():
                 return client.get_model_version(name, ref)
             if ref.capitalize() in _STAGES:
-                found = client.get_latest_versions(name, [ref.capitalize()])
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", FutureWarning)  # stages are for older servers, and meant to be
+                    found = client.get_latest_versions(name, [ref.capitalize()])
                 if found:
                     return found[0]
         except Exception as error:
@@ -160,6 +163,7 @@ def _asking(uri: str) -> Iterator[None]:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     try:
         yield
