@@ -123,8 +123,8 @@ def _simulated(network: Network, step_s: float, repeats: float, seed: int) -> It
 
     if not network.emitters:
         raise NetworkFileError(f"network {network.name} has no emitters to simulate: add some, or give --recordings")
-    for number, (capture, truth) in enumerate(Simulator(network, seed).captures(None, repeats)):
-        yield Timed(number * step_s, capture, truth)
+    pairs = Simulator(network, seed).captures(None, repeats)
+    return (Timed(number * step_s, capture, truth) for number, (capture, truth) in enumerate(pairs))
 
 
 def _recorded(network: Network, folder: Path, step_s: float, capture_seconds: float, at: str | None) -> Iterator[Timed]:
@@ -139,6 +139,8 @@ def _recorded(network: Network, folder: Path, step_s: float, capture_seconds: fl
     if not files:
         raise RecordingError(f"no *.wav recordings in {folder}")
     place = None if at is None else parse_place(at)
-    for number, capture in enumerate(captures_of([read_kiwisdr(file) for file in files], network, capture_seconds)):
-        truth = None if place is None else Truth(capture.capture_id, "emitter", *place)
-        yield Timed(number * step_s, capture, truth)
+    captures = captures_of([read_kiwisdr(file) for file in files], network, capture_seconds)
+    return (
+        Timed(number * step_s, capture, None if place is None else Truth(capture.capture_id, "emitter", *place))
+        for number, capture in enumerate(captures)
+    )
