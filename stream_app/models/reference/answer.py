@@ -17,31 +17,40 @@ OUTPUTS: dict[str, tuple[int, list[int | str]]] = {
 }
 
 
-def moments(g: Graph, points: str, log_mass: str, spread: str) -> tuple[str, str, str]:
-    """Masses [N, G], mean [N, 1, 2], covariance [N, 2, 2] m²; ``spread`` [N, G, 2] each point's variance."""
+def moments(g: Graph, points: str, log_mass: str) -> tuple[str, str, str]:
+    """Masses [N, G], mean [N, 1, 2] and covariance [N, 2, 2] m² of points [N, G, 2]."""
     mass = g.op("Softmax", log_mass, axis=-1)
     column = g.axes("Unsqueeze", mass, 2)
     mean = g.sum(g.op("Mul", points, column), 1, keep=True)
     offset = g.op("Sub", points, mean)
     turned = g.op("Transpose", g.op("Mul", offset, column), perm=[0, 2, 1])
-    own = g.sum(g.op("Mul", spread, column), 1, keep=True)
-    own = g.op("Mul", g.op("Add", own, g.const(FLOOR_M2)), g.const(np.eye(2)))
-    return mass, mean, g.op("Add", g.op("MatMul", turned, offset), own)
+    return mass, mean, g.op("MatMul", turned, offset)
 
 
-def write(g: Graph, plane: Plane, cells: int, points: str, mass: str, mean: str, covariance: str) -> None:
-    """Name the outputs. Border mass is what lies beyond, or within half a cell of, the area's rim."""
-    half = np.array([plane.width, plane.height]) / 2
-    inside = g.op("Max", g.op("Min", mean, g.const(half)), g.const(-half))
+def within_cells(g: Graph, mass: str, spread: str) -> str:
+    """Covariance [N, 2, 2] m² that points' own variances [N, G, 2] add, and a floor."""
+    own = g.sum(g.op("Mul", spread, g.axes("Unsqueeze", mass, 2)), 1, keep=True)
+    return g.op("Mul", g.op("Add", own, g.const(FLOOR_M2)), g.const(np.eye(2)))
+
+
+def write(
+    g: Graph, plane: Plane, cells: int, points: str, mass: str, mean: str, covariance: str, border: str | None = None
+) -> None:
+    """Name the outputs. Border mass is what lies beyond, or within half a cell of, the area's rim.
+
+    ``mass`` [N, G] sums to less than one where the emitter may be at none of the points; ``border`` [N]: what else
+    says that it may be outside.
+    """
+    size = np.array([plane.width, plane.height])
+    inside = g.op("Max", g.op("Min", mean, g.const(size / 2)), g.const(-size / 2))
     g.output(plane.lat_lon(g, g.axes("Squeeze", inside, 1)), "position")
     g.output(g.cast(covariance, FLOAT), "covariance")
     best = g.op("ArgMax", mass, axis=1, keepdims=1)
     best = g.op("Expand", g.axes("Unsqueeze", best, 2), g.const([1, 1, 2], np.int64))
     away = g.op("Sub", points, g.op("GatherElements", points, best, axis=1))
-    radius = NEAR * float(np.hypot(plane.width, plane.height))
+    radius = NEAR * float(np.hypot(*size))
     near = g.op("Less", g.sum(g.op("Mul", away, away), 2), g.const(radius**2))
     g.output(g.cast(g.sum(g.op("Mul", mass, g.cast(near, DOUBLE)), 1), FLOAT), "confidence")
-    limit = half * (1 - 1 / (cells - 2))
-    reach = g.op("ReduceMax", g.op("Div", g.op("Abs", points), g.const(limit)), axes=[2], keepdims=0)
-    outer = g.cast(g.op("Greater", reach, g.const(1.0)), DOUBLE)
-    g.output(g.cast(g.sum(g.op("Mul", mass, outer), 1), FLOAT), "border_mass")
+    outer = g.op("Greater", plane.reach(g, points), g.const(1 - 1 / (cells - 2)))
+    on_rim = g.sum(g.op("Mul", mass, g.cast(outer, DOUBLE)), 1)
+    g.output(g.cast(on_rim if border is None else g.op("Max", on_rim, border), FLOAT), "border_mass")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -53,6 +54,11 @@ class Plane:
         east, north = np.meshgrid(steps * self.width, steps * self.height)
         return np.stack([east.ravel(), north.ravel()], -1)
 
+    def reach(self, g: Graph, points: str) -> str:
+        """How far out points [N, G, 2] lie, double [N, G]: 1 on the area's rim."""
+        half = g.const(np.array([self.width, self.height]) / 2)
+        return g.op("ReduceMax", g.op("Div", g.op("Abs", points), half), axes=[2], keepdims=0)
+
     def lat_lon(self, g: Graph, points: str) -> str:
         """Degrees [..., 2] of points [..., 2]."""
         swapped = g.op("Gather", points, g.const([1, 0], np.int64), axis=-1)
@@ -68,7 +74,21 @@ class Plane:
         for p, r in zip(x, y, strict=True):
             difference = g.op("Sub", g.axes("Unsqueeze", p, 2), g.axes("Unsqueeze", r, 1))
             squares.append(g.op("Mul", difference, difference))
-        chord2 = g.op("Sum", *squares)
+        return self._along(g, g.op("Sum", *squares))
+
+    def between(self, g: Graph, receivers: str) -> str:
+        """Metres [N, P] between the receivers [N, R, 3] of each pair."""
+        count = len(self.network.receivers)
+        first, second = np.array(list(combinations(range(count), 2)), np.int64).reshape(-1, 2).T
+        squares = []
+        for x in _graph_ecef(g, *(g.take(receivers, k) for k in range(3))):
+            ends = [g.op("Gather", x, g.const(end, np.int64), axis=1) for end in (first, second)]
+            difference = g.op("Sub", *ends)
+            squares.append(g.op("Mul", difference, difference))
+        return self._along(g, g.op("Sum", *squares))
+
+    def _along(self, g: Graph, chord2: str) -> str:
+        """Metres along the signal's path from squared chords."""
         chord = g.op("Sqrt", chord2)
         if self.network.path != "ground_wave":
             return chord

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 
 from stream_app.models import contract
-from stream_app.models.reference.answer import OUTPUTS, moments, write
+from stream_app.models.reference.answer import OUTPUTS, moments, within_cells, write
 from stream_app.models.reference.geometry import Plane
 from stream_app.models.reference.graph import DOUBLE, FLOAT, INT64, Graph
 
@@ -46,7 +46,8 @@ def build_power(network: Network) -> onnx.ModelProto:
     cell = np.array([plane.width, plane.height]) / (_CELLS - 2)
     shape = g.op("Concat", g.op("Shape", log_mass), g.const([2], np.int64), axis=0)
     points = g.op("Expand", g.const(nodes[None]), shape)
-    mass, centre, covariance = moments(g, points, log_mass, g.const((cell**2 / 12)[None, None]))
+    mass, centre, covariance = moments(g, points, log_mass)
+    covariance = g.op("Add", covariance, within_cells(g, mass, g.const((cell**2 / 12)[None, None])))
     write(g, plane, _CELLS, points, mass, centre, covariance)
     inputs: dict[str, tuple[int, list[int | str]]] = {
         contract.INPUT_FEATURES: (FLOAT, ["N", count, 1, _SPEC["bands"]]),  # type: ignore[list-item]

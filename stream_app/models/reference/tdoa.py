@@ -3,116 +3,64 @@
 The log-likelihood of a point, waveform and carrier phases unknown, is -M log det C, C the receivers'
 coherence matrix at the delays that the point would give. Cells of a grid are ranked by the largest
 coherence that the lags within them reach; the best are divided, again and again, and the rest keep their
-mass.
+mass. Where the pairs show much more at lags that no such place gives, the emitter is taken to be elsewhere.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
-from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
+from scipy.stats import gamma
 
 from stream_app.dsp.tdoa import lag_count
 from stream_app.models import contract
-from stream_app.models.reference.answer import OUTPUTS, moments, write
+from stream_app.models.reference.answer import OUTPUTS, moments, within_cells, write
 from stream_app.models.reference.geometry import Plane
 from stream_app.models.reference.graph import DOUBLE, FLOAT, INT64, Graph
+from stream_app.models.reference.pairs import PIVOT, Pairs
+from stream_app.models.reference.timing import timing, variance
 
 if TYPE_CHECKING:
     from stream_app.network.file import Network
 
 _CELLS = 64
-_KEPT = 64  # cells that go on to the next level
+_KEPT = 128  # cells that go on to the next level: enough for the valleys behind a receiver, where lags hardly change
+_KEPT_FINE = 32  # where the likelihood itself ranks them
 _FINEST = 0.0025  # of speed / bandwidth
 _UNRESOLVED = 2.0  # the mean over a cell with a ridge in it, below the ridge's log-likelihood
-_PIVOT = 1e-6
+_CHANCE = 0.1  # captures of noise alone in which one place may stand out
+_ELSEWHERE = math.log(1e3)  # prior odds that the emitter is in the area
+_REMOTE = 0.01
+_CLOCK_SIGMAS = 4.0  # a lag this far from a point's may still be its own
 _OVERSAMPLE = 4  # below it, cubic interpolation biases fixes by metres at high SNR
-
-
-@dataclass
-class _Pairs:
-    """Coherences float32 [N, P, L] by lag, and M float32 [N, 1]."""
-
-    real: str
-    imag: str
-    size: str
-    independent: str
-    lags: int
-    per_second: float
-    receivers: int
 
 
 def build_tdoa(network: Network) -> onnx.ModelProto:
     """A model of ``tdoa`` features float32 [N, P, 2 L + 1] for up to as many receivers as the network has."""
-    plane, count = Plane(network), len(network.receivers)
-    oversample = max(network.features.oversample, _OVERSAMPLE)
-    band = network.features.band_hz
-    width = 2 * (band[1] - band[0]) if band else network.sample_rate_hz
-    margin = 6 * network.timing_sigma_us * 1e-6 + 4 / network.sample_rate_hz
-    max_lag = plane.longest_baseline() / network.speed_m_s + margin
-    spec = {
-        "extractor": "tdoa",
-        "max_receivers": count,
-        "sample_rate_hz": network.sample_rate_hz,
-        "max_lag_s": max_lag,
-        "oversample": oversample,
-        "band_hz": list(band) if band else None,
-        "weighting": network.features.weighting,
-    }
-    lags = lag_count(max_lag, network.sample_rate_hz, oversample)
-    g = Graph()
-    pairs = _read(g, lags, network.sample_rate_hz * oversample, count)
+    g, plane, count = Graph(), Plane(network), len(network.receivers)
+    spec, width = _features(network, plane)
+    lags = lag_count(spec["max_lag_s"], spec["sample_rate_hz"], spec["oversample"])
+    per_second = spec["sample_rate_hz"] * spec["oversample"]
     cell = np.array([plane.width, plane.height]) / (_CELLS - 2)
-    finest = _FINEST * network.speed_m_s / width
-    levels = max(1, math.ceil(math.log(max(cell) / finest, 4)))
-    start = g.const(plane.grid(_CELLS)[None])
-    batch = g.op("Shape", contract.INPUT_COUNT)
-    points = g.op("Expand", start, g.op("Concat", batch, g.const([1, 1], np.int64), axis=0))
-    offsets = (np.arange(4) - 1.5) / 4
-    children = np.stack([x.ravel() for x in np.meshgrid(offsets, offsets)], -1)
-    every: list[tuple[str, str, str, str, str]] = []
-    for level in range(levels + 1):
-        reach = float(np.hypot(*cell)) / network.speed_m_s * pairs.per_second
-        index = _lag_index(g, plane, pairs, start if level == 0 else points)
-        value = _log_likelihood(g, pairs, index)
-        # Below one lag the likelihood is smooth over a cell, and pooling would only make ties.
-        pooled = level < levels and reach >= 1
-        bound = _bound(g, pairs, index, math.ceil(reach)) if pooled else value
-        log_area = g.const(math.log(float(np.prod(cell))))
-        spread = g.op("Add", g.op("Mul", points, g.const(0.0)), g.const(cell**2 / 12))
-        if level == levels:
-            every.append((points, g.op("Add", value, log_area), "", spread, ""))
-            best = g.op("ReduceMax", value, axes=[1], keepdims=1)
-            break
-        kept = g.top(bound, _KEPT)
-        gone = g.op("Expand", g.const(-1e9), g.op("Shape", kept))
-        value = g.op("ScatterElements", g.op("Add", value, log_area), kept, gone, axis=1)
-        ridge = g.op("ScatterElements", bound, kept, gone, axis=1) if pooled else ""
-        every.append((points, value, ridge, spread, g.op("ReduceMax", bound, axes=[1], keepdims=1)))
-        pick = g.op("Expand", g.axes("Unsqueeze", kept, 2), g.const([1, 1, 2], np.int64))
-        parents = g.axes("Unsqueeze", g.op("GatherElements", points, pick, axis=1), 2)
-        points = g.reshape(g.op("Add", parents, g.const(children * cell)), 0, -1, 2)
-        cell = cell / 4
-    masses = []
-    size = float(np.prod(cell))
-    for level, (_, value, ridge, _, top) in enumerate(every):
-        if ridge:
-            area = math.log(size * 16.0 ** (levels - level)) - _UNRESOLVED
-            # Relative to the level's best: bounds are taken at whole lags, and as if pairs were independent.
-            lead = g.op("Sub", ridge, top)
-            floor = g.op("Add", g.op("Add", lead, best), g.const(area - _UNRESOLVED))
-            value = g.op("Max", value, floor)
-        masses.append(value)
-    points = g.op("Concat", *(e[0] for e in every), axis=1)
-    spread = g.op("Concat", *(e[3] for e in every), axis=1)
-    mass, mean, covariance = moments(g, points, g.op("Concat", *masses, axis=1), spread)
-    covariance = g.op("Add", covariance, _timing(g, plane, pairs, mean))
-    write(g, plane, _CELLS, points, mass, mean, covariance)
+    reach = float(np.hypot(*cell)) / network.speed_m_s * per_second
+    pairs = Pairs(g, plane, lags, per_second, reach)
+    resolved = max(2 * spec["max_lag_s"] * width, 2.0)  # lags that a signal of that bandwidth tells apart
+    search = _Search(g, plane, pairs, cell, _FINEST * network.speed_m_s / width, _noise(resolved, count))
+    points, log_mass, spread = search.masses()
+    mass, mean, covariance = moments(g, points, log_mass)
+    shift, clocks, beyond = timing(g, plane, pairs, mean)
+    covariance = g.op("Sum", covariance, within_cells(g, mass, spread), clocks)
+    nowhere = _nowhere(g, plane, pairs, search.best, resolved, per_second / width)
+    somewhere = g.op("Sub", g.const(1.0), nowhere)
+    mass = g.op("Mul", mass, g.axes("Unsqueeze", somewhere, 1))
+    wide = g.op("Mul", g.axes("Unsqueeze", nowhere, 1, 2), g.const(np.diag([plane.width**2, plane.height**2])))
+    covariance = g.op("Add", g.op("Mul", covariance, g.axes("Unsqueeze", somewhere, 1, 2)), wide)
+    write(g, plane, _CELLS, points, mass, g.op("Add", mean, shift), covariance, g.op("Max", beyond, nowhere))
     inputs: dict[str, tuple[int, list[int | str]]] = {
         contract.INPUT_FEATURES: (FLOAT, ["N", count * (count - 1) // 2, 2 * lags + 1]),
         contract.INPUT_POSITIONS: (DOUBLE, ["N", count, 3]),
@@ -128,113 +76,143 @@ def build_tdoa(network: Network) -> onnx.ModelProto:
     return g.model(inputs, OUTPUTS, metadata)
 
 
-def _read(g: Graph, lags: int, per_second: float, receivers: int) -> _Pairs:
-    cut = [g.const([k], np.int64) for k in (0, lags, 2 * lags, 2 * lags + 1, 2)]
-    real, imag, m = (g.op("Slice", contract.INPUT_FEATURES, cut[k], cut[k + 1], cut[4]) for k in range(3))
-    size = g.op("Sqrt", g.op("Add", g.op("Mul", real, real), g.op("Mul", imag, imag)))
-    live = g.cast(g.op("Greater", m, g.const(0, np.float32)), FLOAT)
-    number = g.op("Max", g.sum(live, 1, 2, keep=True), g.const(1, np.float32))
-    mean = g.axes("Squeeze", g.op("Div", g.sum(m, 1, 2, keep=True), number), 2)
-    return _Pairs(real, imag, size, mean, lags, per_second, receivers)
+def _features(network: Network, plane: Plane) -> tuple[dict[str, Any], float]:
+    """The extractor's parameters, and the signal's bandwidth in Hz as far as the network file tells."""
+    band = network.features.band_hz
+    margin = 6 * network.timing_sigma_us * 1e-6 + 4 / network.sample_rate_hz
+    spec = {
+        "extractor": "tdoa",
+        "max_receivers": len(network.receivers),
+        "sample_rate_hz": network.sample_rate_hz,
+        "max_lag_s": plane.longest_baseline() / network.speed_m_s + margin,
+        "oversample": max(network.features.oversample, _OVERSAMPLE),
+        "band_hz": list(band) if band else None,
+        "weighting": network.features.weighting,
+    }
+    return spec, 2 * (band[1] - band[0]) if band else network.sample_rate_hz
 
 
-def _lag_index(g: Graph, plane: Plane, pairs: _Pairs, points: str) -> str:
-    """Fractional lag index double [N, P, G] of points."""
-    delay = plane.distances(g, points, contract.INPUT_POSITIONS)
-    ends = np.array(list(combinations(range(pairs.receivers), 2))).T
-    first, second = (g.op("Gather", delay, g.const(e, np.int64), axis=2) for e in ends)
-    lag = g.op("Mul", g.op("Sub", first, second), g.const(pairs.per_second / plane.network.speed_m_s))
-    index = g.op("Add", g.op("Transpose", lag, perm=[0, 2, 1]), g.const((pairs.lags - 1) / 2))
-    return g.op("Clip", index, g.const(1.0), g.const(pairs.lags - 2.001))
+class _Search:
+    """From the whole area down to ``finest`` metres; ``best`` [N, 1, 2] is the likeliest of the last level."""
+
+    def __init__(
+        self, g: Graph, plane: Plane, pairs: Pairs, cell: NDArray[np.float64], finest: float, noise: float
+    ) -> None:
+        """``noise``: the log-likelihood below which points are alike."""
+        self._noise = noise
+        self._g, self._plane, self._pairs, self._cell = g, plane, pairs, cell
+        self._levels = max(1, math.ceil(math.log(max(cell) / finest, 4)))
+        offsets = (np.arange(4) - 1.5) / 4
+        self._children = np.stack([x.ravel() for x in np.meshgrid(offsets, offsets)], -1)
+        self.best = ""
+
+    def masses(self) -> tuple[str, str, str]:
+        """Points [N, G, 2] of all levels, their log masses [N, G], and their own variances [N, G, 2]."""
+        g = self._g
+        start = g.const(self._plane.grid(_CELLS)[None])
+        batch = g.op("Shape", contract.INPUT_COUNT)
+        points = g.op("Expand", start, g.op("Concat", batch, g.const([1, 1], np.int64), axis=0))
+        places, spreads, left = [], [], []
+        for level in range(self._levels):
+            cell = self._cell / 4.0**level
+            value, pooled = self._rank(start if level == 0 else points, cell)
+            kept = g.top(value, _KEPT if pooled else _KEPT_FINE)
+            top = g.op("ReduceMax", value, axes=[1], keepdims=1)
+            gone = g.op("Expand", g.const(-1e9), g.op("Shape", kept))
+            places.append(points)
+            spreads.append(self._spread(points, cell))
+            left.append((g.op("ScatterElements", value, kept, gone, axis=1), top if pooled else "", cell))
+            pick = g.op("Expand", g.axes("Unsqueeze", kept, 2), g.const([1, 1, 2], np.int64))
+            parents = g.axes("Unsqueeze", g.op("GatherElements", points, pick, axis=1), 2)
+            points = g.reshape(g.op("Add", parents, g.const(self._children * cell)), 0, -1, 2)
+        cell = self._cell / 4.0**self._levels
+        finest = self._log_likelihood(self._pairs.index(self._distances(points)))
+        best = g.op("ReduceMax", finest, axes=[1], keepdims=1)
+        at = g.axes("Unsqueeze", g.op("ArgMax", finest, axis=1, keepdims=1), 2)
+        at = g.op("Expand", at, g.const([1, 1, 2], np.int64))
+        self.best = g.op("GatherElements", points, at, axis=1)
+        masses = [self._mass(value, top, best, size) for value, top, size in left]
+        masses.append(self._mass(finest, "", best, cell))
+        return (
+            g.op("Concat", *places, points, axis=1),
+            g.op("Concat", *masses, axis=1),
+            g.op("Concat", *spreads, self._spread(points, cell), axis=1),
+        )
+
+    def _rank(self, points: str, cell: NDArray[np.float64]) -> tuple[str, bool]:
+        """Log-likelihood of cells double [N, G]: what their pairs reach, each for itself, or at their centres."""
+        g, pairs = self._g, self._pairs
+        radius = float(np.hypot(*cell)) / 2
+        distances = self._distances(points)
+        index = pairs.index(distances)
+        # Below one lag the likelihood is smooth over a cell, and the largest within would only make ties.
+        if 2 * radius / self._plane.network.speed_m_s * pairs.per_second < 1:
+            return self._log_likelihood(index), False
+        square = pairs.within(index, pairs.reach(distances, radius))
+        logs = g.sum(g.op("Log", g.op("Sub", g.const(1, np.float32), square)), 1)
+        return g.cast(g.op("Neg", g.op("Mul", pairs.independent, logs)), DOUBLE), True
+
+    def _mass(self, value: str, top: str, best: str, cell: NDArray[np.float64]) -> str:
+        """Log mass [N, G] of cells that were left: a cell's best point stands for a part of the cell only."""
+        g, area = self._g, math.log(float(np.prod(cell)))
+        if top:
+            # Relative to the level's best: what cells reach is taken at whole lags, and as if pairs were independent.
+            value = g.op("Sum", value, g.op("Neg", top), best, g.const(-_UNRESOLVED))
+        return g.op("Add", g.op("Max", value, g.const(self._noise)), g.const(area))
+
+    def _spread(self, points: str, cell: NDArray[np.float64]) -> str:
+        return self._g.op("Add", self._g.op("Mul", points, self._g.const(0.0)), self._g.const(cell**2 / 12))
+
+    def _distances(self, points: str) -> str:
+        return self._plane.distances(self._g, points, contract.INPUT_POSITIONS)
+
+    def _log_likelihood(self, index: str) -> str:
+        """-M log det C, double [N, G], by Schur complements of the Hermitian matrix in real arithmetic."""
+        g, pairs = self._g, self._pairs
+        real, imag = pairs.at(index)
+        one = g.const([[1]], np.float32)
+        re, im = {}, {}
+        for p, key in enumerate(pairs.ends):
+            re[key], im[key] = g.take(real, p, 1), g.take(imag, p, 1)
+        diagonal = [one] * pairs.receivers
+        total = g.const([[0]], np.float32)
+        for k in range(pairs.receivers):
+            pivot = g.op("Max", diagonal[k], g.const(PIVOT, np.float32))
+            total = g.op("Add", total, g.op("Log", pivot))
+            for i in range(k + 1, pairs.receivers):
+                a, b = g.op("Div", re[k, i], pivot), g.op("Div", im[k, i], pivot)
+                used = g.op("Add", g.op("Mul", a, re[k, i]), g.op("Mul", b, im[k, i]))
+                diagonal[i] = g.op("Sub", diagonal[i], used)
+                for j in range(i + 1, pairs.receivers):
+                    x = g.op("Add", g.op("Mul", a, re[k, j]), g.op("Mul", b, im[k, j]))
+                    y = g.op("Sub", g.op("Mul", a, im[k, j]), g.op("Mul", b, re[k, j]))
+                    re[i, j], im[i, j] = g.op("Sub", re[i, j], x), g.op("Sub", im[i, j], y)
+        return g.cast(g.op("Neg", g.op("Mul", pairs.independent, total)), DOUBLE)
 
 
-def _interpolate(g: Graph, pairs: _Pairs, index: str) -> tuple[str, str]:
-    """Real and imaginary coherence float32 [N, P, G] by cubic Lagrange interpolation."""
-    whole = g.op("Floor", index)
-    u = g.cast(g.op("Sub", index, whole), FLOAT)
-    base = g.cast(whole, INT64)
-    nodes = (-1, 0, 1, 2)
-    parts: tuple[list[str], list[str]] = ([], [])
-    for node in nodes:
-        others = [k for k in nodes if k != node]
-        weight = g.const(1 / math.prod(node - k for k in others), np.float32)
-        for k in others:
-            weight = g.op("Mul", weight, g.op("Sub", u, g.const(k, np.float32)))
-        at = g.op("Add", base, g.const(node, np.int64))
-        for part, source in zip(parts, (pairs.real, pairs.imag), strict=True):
-            part.append(g.op("Mul", weight, g.op("GatherElements", source, at, axis=2)))
-    return g.op("Sum", *parts[0]), g.op("Sum", *parts[1])
+def _noise(resolved: float, receivers: int) -> float:
+    """Log-likelihood that noise alone reaches so often that it says nothing of a place.
+
+    Of noise M |c|² of a pair is exponential with mean 1, and L the sum over pairs. The likeliest of K places lies at
+    the K-th part of that gamma distribution; so much less the log of K that all places together outweigh it.
+    """
+    pairs = receivers * (receivers - 1) // 2
+    places = resolved ** min(2, receivers - 1)
+    return max(float(gamma.isf(_CHANCE / places, pairs)) - math.log(places), 0.0)
 
 
-def _log_likelihood(g: Graph, pairs: _Pairs, index: str) -> str:
-    """-M log det C, double [N, G], by Schur complements of the Hermitian matrix in real arithmetic."""
-    real, imag = _interpolate(g, pairs, index)
-    one = g.const([[1]], np.float32)
-    re, im = {}, {}
-    for p, key in enumerate(combinations(range(pairs.receivers), 2)):
-        re[key], im[key] = g.take(real, p, 1), g.take(imag, p, 1)
-    diagonal = [one] * pairs.receivers
-    total = g.const([[0]], np.float32)
-    for k in range(pairs.receivers):
-        pivot = g.op("Max", diagonal[k], g.const(_PIVOT, np.float32))
-        total = g.op("Add", total, g.op("Log", pivot))
-        for i in range(k + 1, pairs.receivers):
-            a, b = g.op("Div", re[k, i], pivot), g.op("Div", im[k, i], pivot)
-            used = g.op("Add", g.op("Mul", a, re[k, i]), g.op("Mul", b, im[k, i]))
-            diagonal[i] = g.op("Sub", diagonal[i], used)
-            for j in range(i + 1, pairs.receivers):
-                x = g.op("Add", g.op("Mul", a, re[k, j]), g.op("Mul", b, im[k, j]))
-                y = g.op("Sub", g.op("Mul", a, im[k, j]), g.op("Mul", b, re[k, j]))
-                re[i, j], im[i, j] = g.op("Sub", re[i, j], x), g.op("Sub", im[i, j], y)
-    return g.cast(g.op("Neg", g.op("Mul", pairs.independent, total)), DOUBLE)
+def _nowhere(g: Graph, plane: Plane, pairs: Pairs, best: str, resolved: float, lobe: float) -> str:
+    """Probability double [N] that no place in the area made the pairs' peaks.
 
-
-def _pooled(g: Graph, pairs: _Pairs, index: str, reach: int) -> str:
-    """Largest squared coherence float32 [N, P, G] within ``reach`` lags."""
-    pooled = g.op("MaxPool", pairs.size, kernel_shape=[2 * reach + 1], pads=[reach, reach], strides=[1])
-    nearest = g.cast(g.op("Floor", g.op("Add", index, g.const(0.5))), INT64)
-    size = g.op("GatherElements", pooled, nearest, axis=2)
-    return g.op("Min", g.op("Mul", size, size), g.const(1 - _PIVOT, np.float32))
-
-
-def _bound(g: Graph, pairs: _Pairs, index: str, reach: int) -> str:
-    """What the pairs could reach within a cell, each for itself, double [N, G]."""
-    square = _pooled(g, pairs, index, reach)
-    logs = g.sum(g.op("Log", g.op("Sub", g.const(1, np.float32), square)), 1)
-    return g.cast(g.op("Neg", g.op("Mul", pairs.independent, logs)), DOUBLE)
-
-
-def _timing(g: Graph, plane: Plane, pairs: _Pairs, mean: str) -> str:
-    """Covariance double [N, 2, 2] that timing errors of the receivers add: A diag(sigma²) A^T."""
-    step = 10.0
-    around = g.op("Add", mean, g.const(np.array([[[0, 0], [step, 0], [0, step]]])))
-    delay = plane.distances(g, around, contract.INPUT_POSITIONS)
-    middle = g.op("Gather", delay, g.const([0], np.int64), axis=1)
-    moved = g.op("Gather", delay, g.const([1, 2], np.int64), axis=1)
-    slope = g.op("Div", g.op("Sub", moved, middle), g.const(step * plane.network.speed_m_s))  # [N, 2, R]
-    index = _lag_index(g, plane, pairs, mean)
-    square = g.cast(g.axes("Squeeze", _pooled(g, pairs, index, 2), 2), DOUBLE)
-    m = g.cast(pairs.independent, DOUBLE)
-    weight = g.op("Mul", m, g.op("Div", square, g.op("Sub", g.const(1.0), square)))  # [N, P]
-    rows = list(combinations(range(pairs.receivers), 2))
-    incidence = np.zeros((len(rows), pairs.receivers))
-    for p, (i, j) in enumerate(rows):
-        incidence[p, i], incidence[p, j] = 1, -1
-    through = g.op("MatMul", slope, g.const(incidence.T))  # [N, 2, P]
-    weighted = g.op("Mul", through, g.axes("Unsqueeze", weight, 1))
-    towards = g.op("MatMul", weighted, g.const(incidence))  # [N, 2, R]
-    hessian = g.op("MatMul", weighted, g.op("Transpose", through, perm=[0, 2, 1]))
-    h = [[g.take(g.take(hessian, i, 1), j, 1) for j in range(2)] for i in range(2)]
-    trace = g.op("Add", h[0][0], h[1][1])
-    small = g.op("Add", g.op("Mul", trace, g.const(1e-4)), g.const(1e-30))
-    a, d = g.op("Add", h[0][0], small), g.op("Add", h[1][1], small)
-    det = g.op("Sub", g.op("Mul", a, d), g.op("Mul", h[0][1], h[1][0]))
-    minus = g.op("Neg", h[0][1])
-    flat = [g.axes("Unsqueeze", g.op("Div", x, det), 1) for x in (d, minus, minus, a)]
-    inverse = g.reshape(g.op("Concat", *flat, axis=1), -1, 2, 2)
-    sigma = g.cast(contract.INPUT_TIMING, DOUBLE)
-    variance = g.op("Mul", sigma, sigma)
-    variance = g.op("Add", variance, g.const((plane.network.timing_sigma_us * 1e-6) ** 2))
-    gain = g.op("MatMul", inverse, towards)
-    scaled = g.op("Mul", gain, g.axes("Unsqueeze", variance, 1))
-    return g.op("MatMul", scaled, g.op("Transpose", gain, perm=[0, 2, 1]))
+    Lags that belong to no place fit noise, too: each pair's largest of ``resolved`` lags gains about log(resolved),
+    which with the prior odds must be beaten. ``lobe``: lags about a peak that are the peak itself.
+    """
+    distances = plane.distances(g, best, contract.INPUT_POSITIONS)
+    first, second = pairs.ends_of(variance(g, plane), 1)
+    sigma = g.cast(g.op("Sqrt", g.op("Add", first, second)), FLOAT)
+    late = g.op("Mul", g.axes("Unsqueeze", sigma, 2), g.const(_CLOCK_SIGMAS * pairs.per_second, np.float32))
+    gap = pairs.unexplained(pairs.index(distances), g.op("Add", late, g.const(lobe, np.float32)))
+    limit = len(pairs.ends) * math.log(resolved) + _ELSEWHERE
+    chance = g.op("Sigmoid", g.op("Sub", gap, g.const(limit)))
+    # An area's width squared, times a chance that nobody would act on, would still widen a fix of metres.
+    return g.op("Where", g.op("Greater", chance, g.const(_REMOTE)), chance, g.const(0.0))

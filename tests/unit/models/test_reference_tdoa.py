@@ -44,8 +44,10 @@ def ecef(lat: float, lon: float) -> NDArray[np.float64]:
     return np.array([n * np.cos(p) * np.cos(q), n * np.cos(p) * np.sin(q), n * (1 - e2) * np.sin(p)])
 
 
-def run(model: Any, at: tuple[float, float], heard: int, peak: float, timing_s: float = 0.0) -> Any:
-    """The model's answer to noise-free coherences of a flat 500 kHz signal."""
+def run(
+    model: Any, at: tuple[float, float], heard: int, peak: float, timing_s: float = 0.0, noise: int | None = None
+) -> Any:
+    """The model's answer to coherences of a flat 500 kHz signal, noise-free or with noise of that seed."""
     spec = json.loads({p.key: p.value for p in model.metadata_props}["fixstream.features"])
     count, rate = spec["max_receivers"], spec["sample_rate_hz"] * spec["oversample"]
     lags = lag_count(spec["max_lag_s"], spec["sample_rate_hz"], spec["oversample"])
@@ -56,6 +58,13 @@ def run(model: Any, at: tuple[float, float], heard: int, peak: float, timing_s: 
         if j < heard:
             features[0, p, :lags] = peak * np.sinc(500e3 * (lag - (arrival[i] - arrival[j])))
             features[0, p, -1] = M
+    if noise is not None:
+        rng = np.random.default_rng(noise)
+        spectrum = np.zeros((features.shape[1], 2, lags))
+        spectrum[..., : int(lags * 500e3 / rate / 2)] = 1  # of the signal's bandwidth, as the extractor's band keeps
+        random = np.fft.ifft(spectrum * rng.normal(size=spectrum.shape) * lags).real
+        random /= random.std() * np.sqrt(2 * M)
+        features[0, :, :-1] += random.reshape(len(random), -1)
     positions = np.zeros((1, count, 3))
     positions[0, :heard, :2] = PLACES[:heard]
     session = ort.InferenceSession(model.SerializeToString())
@@ -95,6 +104,49 @@ def test_no_signal_gives_the_area() -> None:
 def test_emitter_just_outside_the_area_shows_at_the_border() -> None:
     border = run(build_tdoa(network(3)), (48.2318, 11.53), 3, 0.9)[3]
     assert border > 0.5
+
+
+@pytest.mark.parametrize("at", [(48.27, 11.53), (48.14, 11.9), (47.9, 11.2), (49.0, 12.5)])
+def test_an_emitter_outside_the_area_is_never_a_sure_fix_inside(at: tuple[float, float]) -> None:
+    _, covariance, confidence, border = run(build_tdoa(network(4)), at, 4, 0.9)
+    assert border > 0.99
+    assert np.all(np.sqrt(np.linalg.eigvalsh(covariance)) > 10_000)
+    assert confidence < 0.01
+
+
+@pytest.mark.parametrize("count", [3, 4])
+def test_noise_alone_gives_the_area(count: int) -> None:
+    model = build_tdoa(network(count))
+    for seed in range(10):
+        covariance, confidence = run(model, (48.137, 11.53), count, 0.0, noise=seed)[1:3]
+        assert np.all(np.sqrt(np.linalg.eigvalsh(covariance)) > 3000)
+        assert confidence < 0.3
+
+
+def test_every_place_of_the_area_is_found() -> None:
+    model, rng = build_tdoa(network(4)), np.random.default_rng(3)
+    for at in rng.uniform((48.055, 11.41), (48.225, 11.66), (60, 2)):
+        position, covariance, _, border = run(model, tuple(at), 4, 0.95)
+        assert error_m(position, at) < 5
+        assert np.sqrt(np.trace(covariance)) < 50
+        assert border < 0.05
+
+
+def test_timing_errors_are_summed_over_the_area() -> None:
+    at, sigma = (48.155, 11.60), 1.5e-6
+    position, covariance = run(build_tdoa(network(3)), at, 3, 0.97, sigma)[:2]
+    grid = np.stack(np.meshgrid(np.linspace(48.05, 48.23, 301), np.linspace(11.4, 11.67, 301)), -1).reshape(-1, 2)
+    away = np.stack([[np.linalg.norm(ecef(*p) - ecef(*place)) for place in PLACES[:3]] for p in grid]) / SPEED
+    late = away - [np.linalg.norm(ecef(*at) - ecef(*place)) / SPEED for place in PLACES[:3]]
+    late -= late.mean(axis=1, keepdims=True)  # when it was sent is unknown
+    mass = np.exp(-0.5 * (late**2).sum(axis=1) / sigma**2)
+    mass /= mass.sum()
+    mean = mass @ grid
+    metres = (grid - mean) * (111_200, 111_320 * np.cos(np.radians(at[0])))
+    spread = (metres * mass[:, None]).T @ metres
+    assert error_m(mean, at) > 100  # else this test would show nothing
+    assert error_m(position, mean) < 0.2 * error_m(mean, at)
+    assert np.allclose(covariance, spread[::-1, ::-1], rtol=0.1, atol=0.02 * np.trace(spread))
 
 
 def test_fewer_receivers_than_the_model_has() -> None:
