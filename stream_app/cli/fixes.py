@@ -11,7 +11,7 @@ from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, TopicPartiti
 from rich.table import Table
 
 from stream_app.cli.locate import as_json
-from stream_app.errors import UndecodableRecord
+from stream_app.errors import BrokerUnavailable, UndecodableRecord
 from stream_app.geo.geodesy import distance_m
 from stream_app.kafka.topics import check_broker
 from stream_app.network.truth import Truth
@@ -29,7 +29,12 @@ class FixReader:
         """Raises BrokerUnavailable where no broker or no such topic is."""
         admin = check_broker(settings.bootstrap_servers)
         topic = settings.positions_topic
-        found = admin.list_topics(topic, timeout=10).topics[topic].partitions
+        found = admin.list_topics(timeout=10).topics.get(topic)
+        if found is None:
+            raise BrokerUnavailable(
+                f"there is no topic {topic} at {settings.bootstrap_servers}: start a worker, which creates it, "
+                "or set FIXSTREAM_POSITIONS_TOPIC"
+            )
         self._codecs = Codecs(settings.schema_dir)
         self._consumer = Consumer(
             {
@@ -40,7 +45,7 @@ class FixReader:
             }
         )
         where = OFFSET_BEGINNING if from_start else OFFSET_END
-        self._consumer.assign([TopicPartition(topic, partition, where) for partition in found])
+        self._consumer.assign([TopicPartition(topic, partition, where) for partition in found.partitions])
 
     def read(self, wait_s: float) -> Iterator[Fix]:
         """What came within ``wait_s``. Records that hold no fix are left out."""

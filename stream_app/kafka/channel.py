@@ -6,6 +6,7 @@ import asyncio
 import logging
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import faust
@@ -21,7 +22,21 @@ _TICK_S = 0.1  # longest wait inside librdkafka, so that done batches and a stop
 _LAG_EVERY_S = 1.0
 _REVOKE_WAIT_S = 10.0  # how long a rebalance waits for captures in flight
 _RESTART_PAUSE_S = 1.0
+_COMMITTED_WAIT_S = 5.0
 _PAUSE_AFTER_S = 1.0  # a pause throws away what librdkafka has read ahead: only for a stall, not for a full moment
+
+
+def why_leave(pending: Sequence[RawRecord], in_flight: int, settings: Settings, now: float) -> tuple[str | None, float]:
+    """Why the captures that wait leave now as a batch, or None and how long to wait for company, seconds."""
+    if not pending:
+        return None, _TICK_S
+    if len(pending) >= settings.max_batch:
+        return "full", 0.0
+    if not in_flight:
+        return "idle", 0.0
+    left = settings.max_wait_ms / 1e3 - (now - pending[0].received_at)
+    # A batch in flight may finish sooner than the age is reached: look again often.
+    return ("age", 0.0) if left <= 0 else (None, min(left, 0.002))
 
 
 class CaptureChannel(faust.Channel[MicroBatch]):  # type: ignore[misc,unused-ignore]
@@ -40,6 +55,7 @@ class CaptureChannel(faust.Channel[MicroBatch]):  # type: ignore[misc,unused-ign
         self._tracker = OffsetTracker()
         self._pending: list[RawRecord] = []
         self._assigned: set[tuple[str, int]] = set()
+        self._committed: dict[tuple[str, int], int] = {}
         self._lag: dict[int, int] = {}
         self._draining = self._stopping = False
 
@@ -64,7 +80,7 @@ class CaptureChannel(faust.Channel[MicroBatch]):  # type: ignore[misc,unused-ign
         return self._tracker.open_batches
 
     def lag(self) -> dict[int, int]:
-        """Records behind the end, by partition; empty until it is known."""
+        """Records that are not committed yet, by partition; empty until it is known."""
         return dict(self._lag)
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -158,23 +174,11 @@ class CaptureChannel(faust.Channel[MicroBatch]):  # type: ignore[misc,unused-ign
         room = settings.max_batch - len(self._pending)
         if room > 0:
             self._take(consumer.consume(room, 0))
-        reason, wait_s = self._why_leave()
+        reason, wait_s = why_leave(self._pending, self.in_flight, settings, time.perf_counter())
         if reason is not None:
             self._dispatch(reason)
         else:
             self._take(consumer.consume(1, wait_s))
-
-    def _why_leave(self) -> tuple[str | None, float]:
-        """Why the batch leaves now, or how long to wait for company, seconds."""
-        if not self._pending:
-            return None, _TICK_S
-        if len(self._pending) >= self._settings.max_batch:
-            return "full", 0.0
-        if not self.in_flight:
-            return "idle", 0.0
-        left = self._settings.max_wait_ms / 1e3 - (time.perf_counter() - self._pending[0].received_at)
-        # A batch in flight may finish sooner than the age is reached: look again often.
-        return ("age", 0.0) if left <= 0 else (None, min(left, 0.002))
 
     def _take(self, messages: list[Message]) -> None:
         now = time.perf_counter()
@@ -215,6 +219,8 @@ class CaptureChannel(faust.Channel[MicroBatch]):  # type: ignore[misc,unused-ign
         except KafkaException as error:
             # The next commit covers this one; a restart before it repeats captures, and loses none.
             log.warning("Offsets were not committed (%s); captures may be answered again", error)
+        else:
+            self._committed |= found
 
     def _set_paused(self, consumer: Consumer, paused: bool) -> None:
         if paused != self._paused:
@@ -224,6 +230,7 @@ class CaptureChannel(faust.Channel[MicroBatch]):  # type: ignore[misc,unused-ign
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         consumer.incremental_assign(partitions)
+        self._remember_committed(consumer, partitions)
         self._assigned |= {(p.topic, p.partition) for p in partitions}
         self._paused = False  # new partitions are not paused: the next turn sets all anew
         log.info("Assigned partitions %s", sorted(p.partition for p in partitions))
@@ -246,20 +253,32 @@ class CaptureChannel(faust.Channel[MicroBatch]):  # type: ignore[misc,unused-ign
         with self._changed:
             self._tracker.forget(leaving)
         self._assigned -= leaving
-        for _, partition in leaving:
+        for topic, partition in leaving:
             self._lag.pop(partition, None)
+            self._committed.pop((topic, partition), None)
         if leaving:
             log.info("Gave up partitions %s", sorted(partition for _, partition in leaving))
 
     def _measure_lag(self, consumer: Consumer) -> None:
         now = time.monotonic()
-        if now < self._next_lag or not self._assigned:
+        if now < self._next_lag:
             return
         self._next_lag = now + _LAG_EVERY_S
-        for position in consumer.position([TopicPartition(t, p) for t, p in self._assigned]):
-            _, high = consumer.get_watermark_offsets(position, cached=True)
-            if high >= 0:
-                self._lag[position.partition] = max(0, high - max(position.offset, 0))
+        for topic, partition in self._assigned:
+            low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), cached=True)
+            if high < 0:  # not fetched yet
+                continue
+            unread = high if self._settings.auto_offset_reset == "latest" else low
+            self._lag[partition] = max(0, high - self._committed.get((topic, partition), max(unread, 0)))
+
+    def _remember_committed(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        """Where the group stands; a partition it never committed begins where auto_offset_reset says."""
+        try:
+            found = consumer.committed(partitions, timeout=_COMMITTED_WAIT_S)
+        except KafkaException as error:
+            log.warning("The group's offsets are not known yet (%s); lag is too high until the next commit", error)
+            return
+        self._committed |= {(p.topic, p.partition): p.offset for p in found if p.offset >= 0}
 
     def _close(self, consumer: Consumer) -> None:
         try:

@@ -11,6 +11,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from stream_app.errors import DeliveryFailed
 from stream_app.kafka.records import Output
+from stream_app.kafka.topics import dead_letter_bytes
 from stream_app.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -27,7 +28,7 @@ class Publisher:
                 "enable.idempotence": True,
                 "compression.type": "lz4",
                 "linger.ms": 1,
-                "message.max.bytes": settings.max_message_bytes,
+                "message.max.bytes": dead_letter_bytes(settings),
                 "delivery.timeout.ms": 60_000,
             },
             logger=log,

@@ -9,6 +9,12 @@ from stream_app.errors import BrokerUnavailable
 from stream_app.settings import Settings
 
 _DAY_MS = 86_400_000
+_HEADERS_BYTES = 65_536
+
+
+def dead_letter_bytes(settings: Settings) -> int:
+    """The largest dead letter: the largest capture, that may have come better compressed, and its headers."""
+    return 2 * settings.max_message_bytes + _HEADERS_BYTES
 
 
 def check_broker(bootstrap: str, timeout_s: float = 5.0) -> AdminClient:
@@ -27,11 +33,16 @@ def check_broker(bootstrap: str, timeout_s: float = 5.0) -> AdminClient:
 def ensure_topics(settings: Settings, timeout_s: float = 10.0) -> None:
     """Creates what is missing; topics that exist stay as they are. Raises BrokerUnavailable."""
     admin = check_broker(settings.bootstrap_servers, timeout_s)
-    large = {"max.message.bytes": str(settings.max_message_bytes)}
     wanted = {
-        settings.captures_topic: {**large, "retention.ms": str(_DAY_MS)},
+        settings.captures_topic: {
+            "max.message.bytes": str(settings.max_message_bytes),
+            "retention.ms": str(_DAY_MS),
+        },
         settings.positions_topic: {"retention.ms": str(7 * _DAY_MS)},
-        settings.dead_letter_topic: {**large, "retention.ms": str(30 * _DAY_MS)},
+        settings.dead_letter_topic: {
+            "max.message.bytes": str(dead_letter_bytes(settings)),
+            "retention.ms": str(30 * _DAY_MS),
+        },
         settings.worker_topic: {"retention.ms": str(_DAY_MS)},
     }
     missing = set(wanted) - set(admin.list_topics(timeout=timeout_s).topics)

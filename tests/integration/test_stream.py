@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -34,6 +37,7 @@ from tests.support.worker import TopicReader, WorkerProcess, eventually, send_al
 pytestmark = pytest.mark.kafka
 COUNT = int(os.environ.get("FIXSTREAM_TEST_CAPTURES", "600"))
 POISON = 50
+FOREIGN = b"\xc3\x01" + b"no-such-" + b"schema"  # Avro's marker and a fingerprint that nobody knows
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +82,7 @@ def records_of(captures: list[IqCapture]) -> list[tuple[bytes, bytes]]:
 
 def fixes_in(reader: TopicReader) -> list[Fix]:
     codecs = Codecs()
-    return [codecs.decode_fix(message.value() or b"") for message in reader.read()]
+    return [codecs.decode_fix(message.value() or b"") for message in reader.read_out()]
 
 
 def answer_of(fix: Fix) -> Fix:
@@ -106,7 +110,7 @@ def test_every_capture_comes_out_once_and_poison_byte_for_byte(
         cache_url=redis_server.uri,
     )
     captures = [capture for capture, _ in Simulator(network, seed=5).captures(COUNT, repeats=0.3)]
-    poison = [bytes([number]) * (number + 1) for number in range(POISON)]
+    poison = [bytes([number]) * (number + 1) for number in range(1, POISON)] + [FOREIGN]
     records = records_of(captures)
     for number, value in enumerate(poison):
         records.insert(number * (len(records) // POISON), (b"poison", value))
@@ -121,6 +125,8 @@ def test_every_capture_comes_out_once_and_poison_byte_for_byte(
         misses = worker.metric("fixstream_cache_misses_total")
         hits = worker.metric("fixstream_cache_hits_total")
         dead = worker.metric("fixstream_dead_letters_total")
+        eventually(lambda: worker.metric("fixstream_consumer_lag_records") == 0, what="no lag")
+        text = worker.get("/metrics")[1]
         assert worker.stop() == 0
     finally:
         worker.kill()
@@ -132,9 +138,31 @@ def test_every_capture_comes_out_once_and_poison_byte_for_byte(
     assert sum(fix.cache is not CacheOutcome.MISS for fix in found) == COUNT - fresh
     assert dead == POISON
     assert sorted(message.value() for message in letters.messages) == sorted(poison)
-    headers = dict(letters.messages[0].headers() or [])
-    assert headers["fixstream-code"] == b"undecodable"
-    assert headers["fixstream-topic"] == settings.captures_topic.encode()
+    headers = {message.value(): dict(message.headers() or []) for message in letters.messages}
+    codes = Counter(found["fixstream-code"] for found in headers.values())
+    assert codes == {b"undecodable": POISON - 1, b"unknown-schema": 1}
+    assert headers[FOREIGN]["fixstream-code"] == b"unknown-schema"
+    assert headers[FOREIGN]["fixstream-topic"] == settings.captures_topic.encode()
+    check_metrics(text)
+
+
+def check_metrics(text: str) -> None:
+    """What /metrics shows after a run: every instrument an operator's board is drawn from."""
+    series = {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in text.splitlines() if line[:1] != "#"}
+    taken = series["fixstream_captures_total"]
+    assert taken == COUNT + POISON
+    assert series['fixstream_dead_letters_total{reason="undecodable"}'] == POISON - 1
+    assert series['fixstream_latency_seconds_count{stage="end_to_end"}'] == taken
+    for stage in ("queue", "features", "inference", "end_to_end"):
+        assert f'fixstream_latency_seconds_bucket{{le="0.0005",stage="{stage}"}}' in series
+        assert f'fixstream_latency_seconds_bucket{{le="10.0",stage="{stage}"}}' in series
+    assert series["fixstream_batch_size_sum"] == taken
+    left = {name: value for name, value in series.items() if name.startswith("fixstream_batches_total{")}
+    assert sum(left.values()) == series["fixstream_batch_size_count"]
+    assert {name.partition('"')[2].rstrip('"}') for name in left} <= {"full", "age", "idle"}
+    assert series["fixstream_in_flight_batches"] == 0
+    hits = sum(value for name, value in series.items() if name.startswith("fixstream_cache_hits_total{"))
+    assert series["fixstream_cache_hit_ratio"] == pytest.approx(hits / COUNT)
 
 
 def test_the_stream_gives_the_fixes_of_the_offline_pipeline_and_the_cache_the_same_again(
@@ -155,7 +183,15 @@ def test_the_stream_gives_the_fixes_of_the_offline_pipeline_and_the_cache_the_sa
         eventually(lambda: len(reader.read()) >= 2 * len(captures), what="the fixes from the cache")
     finally:
         worker.stop()
+    watched = subprocess.run(
+        [sys.executable, "-m", "stream_app.cli.main", "watch", "--from-start", "--json", "--seconds", "5"],
+        env=os.environ
+        | {"FIXSTREAM_BOOTSTRAP_SERVERS": broker.bootstrap, "FIXSTREAM_POSITIONS_TOPIC": local.positions_topic},
+        capture_output=True,
+        check=True,
+    )
     found = {fix.capture_id: fix for fix in fixes_in(reader)}
+    assert {json.loads(line)["capture_id"] for line in watched.stdout.splitlines()} == set(found)
     for capture, expected in zip(captures, offline, strict=True):
         assert isinstance(expected, Fix)
         first, second = found[capture.capture_id], found[f"{capture.capture_id}-again"]
@@ -203,7 +239,7 @@ def test_a_stop_under_load_drains_and_a_successor_goes_on_without_repeats(
 ) -> None:
     if broker.kind == "embedded":
         pytest.skip("the embedded broker is for demonstrations; offsets after a restart are tested on Apache Kafka")
-    captures = [capture for capture, _ in Simulator(network, seed=8).captures(300)]
+    captures = [capture for capture, _ in Simulator(network, seed=8).captures(1000)]
     first, second = (WorkerProcess(local, tmp_path, name) for name in ("first", "second"))
     second.kill()
     try:
@@ -212,8 +248,15 @@ def test_a_stop_under_load_drains_and_a_successor_goes_on_without_repeats(
         reader = read(local.positions_topic)
         eventually(lambda: len(reader.read()) >= 10, what="the first fixes")
         assert first.stop() == 0
+        assert len(reader.read_out()) < len(captures), "the first worker was to be stopped with work left"
         second = WorkerProcess(local, tmp_path, "second")
+        second.wait_ready()
         eventually(lambda: len(reader.read()) >= len(captures), 90, "the rest")
+        assert second.stop() == 0
+        second = WorkerProcess(local, tmp_path, "third")
+        second.wait_ready()
+        assert second.partitions() == set(range(local.partitions))
+        assert second.metric("fixstream_consumer_lag_records") == 0  # it has nothing to do, and says so
         assert second.stop() == 0
     finally:
         first.kill()

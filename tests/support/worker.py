@@ -149,12 +149,22 @@ class TopicReader:
         self.messages: list[Message] = []
 
     def read(self) -> list[Message]:
-        """All messages that have come so far."""
-        while found := self._consumer.consume(1000, 0.1):
-            for message in found:
-                assert message.error() is None, message.error()
-            self.messages += found
+        """All messages so far; while more come, a part of them."""
+        self._gulp()
         return self.messages
+
+    def read_out(self) -> list[Message]:
+        """All messages, when nobody sends any more."""
+        while self._gulp():
+            pass
+        return self.messages
+
+    def _gulp(self) -> int:
+        found = self._consumer.consume(1000, 0.2)
+        for message in found:
+            assert message.error() is None, message.error()
+        self.messages += found
+        return len(found)
 
     def close(self) -> None:
         """Leaves the broker."""
