@@ -65,6 +65,8 @@ def demo(
                     _show(fix, table, json_lines)
             except KeyboardInterrupt:
                 pass  # the way to end a demo: the summary follows
+    if not json_lines and not sys.stdout.isatty():
+        print()  # a live table that is not on a terminal ends without
     print(_summary(where, seen), file=sys.stderr)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, TopicPartition
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from stream_app.cli.locate import as_json
@@ -105,11 +106,13 @@ class FixTable:
             self.rows.popitem(last=False)
 
     def __rich__(self) -> Table:
-        """The table as rich draws it."""
+        """The table as rich draws it, within 80 columns."""
         share = f", {self.hits / self.count:.0%} from the cache" if self.count else ""
-        table = Table(title=f"{self.title}: {self.count} fixes{share}", title_justify="left", expand=False)
-        for name in ("capture", "emitter", "latitude", "longitude", "ellipse", "error", "latency", "cache", "version"):
-            table.add_column(name, no_wrap=True, justify="left" if name in ("capture", "emitter") else "right")
+        title = f"{self.title}: {self.count} fixes{share}"
+        table = Table(title=title, title_justify="left", expand=False, box=SIMPLE_HEAD, pad_edge=False)
+        stated = next((f"{seen.fix.confidence:.0%} " for seen in reversed(self.rows.values())), "")
+        for name in ("emitter", "position", f"{stated}ellipse", "error", "latency", "cache", "version"):
+            table.add_column(name, no_wrap=True, justify="left" if name == "emitter" else "right")
         for seen in reversed(self.rows.values()):
             table.add_row(*_cells(seen))
         return table
@@ -118,20 +121,21 @@ class FixTable:
 def _cells(seen: SeenFix) -> tuple[str, ...]:
     fix, error = seen.fix, seen.error_m
     emitter = seen.truth.emitter if seen.truth else f"{fix.center_frequency_hz / 1e6:.3f} MHz"
-    ellipse = (
-        f"{length(fix.semi_major_m)} × {length(fix.semi_minor_m)} {fix.orientation_deg:3.0f}° {fix.confidence:.0%}"
-    )
+    ellipse = f"{axes(fix.semi_major_m, fix.semi_minor_m)} {fix.orientation_deg:3.0f}°"
     return (
-        fix.capture_id[-18:],
         emitter,
-        f"{fix.latitude:.5f}",
-        f"{fix.longitude:.5f}",
+        f"{fix.latitude:.4f} {fix.longitude:9.4f}",
         ellipse + (" border" if fix.border else ""),
         "" if error is None else length(error),
         f"{fix.timings.total_ms:.0f} ms",
         fix.cache.value.lower(),
         fix.model_version,
     )
+
+
+def axes(major_m: float, minor_m: float) -> str:
+    """An ellipse's axes in one unit."""
+    return f"{major_m:.0f}×{minor_m:.0f} m" if major_m < 1000 else f"{major_m / 1000:.1f}×{minor_m / 1000:.1f} km"
 
 
 def length(metres: float) -> str:
