@@ -67,6 +67,24 @@ class ModelNotFound(ModelError):
     code = "model-not-found"
 
 
+class DeploymentRefused(ModelError):
+    """A deployment makes no sense, or cannot be applied: what runs goes on."""
+
+    code = "deployment-refused"
+
+
+class NoModelLoaded(ModelError):
+    """No version of the model is loaded yet."""
+
+    code = "no-model"
+
+
+class Overloaded(FixStreamError):
+    """More captures wait than the worker takes: try again in a moment."""
+
+    code = "overloaded"
+
+
 class NetworkFileError(FixStreamError):
     """The receiver network's YAML file is missing, broken, or contradicts itself."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from stream_app.errors import SettingsError
@@ -21,6 +21,9 @@ class Settings(BaseSettings):
     captures_topic: str = Field("iq.captures", description="captures in")
     positions_topic: str = Field("positions", description="fixes out")
     dead_letter_topic: str = Field("iq.captures.dlq", description="captures that cannot be answered")
+    control_topic: str = Field("model.control", description="deployments of models, compacted, key = model name")
+    status_topic: str = Field("model.status", description="what each worker made of them, compacted, key = worker")
+    shadow_topic: str = Field("positions.shadow", description="fixes of shadow versions")
     worker_topic: str = Field("fixstream.worker", description="low-rate topic that Faust's own group subscribes to")
     partitions: int = Field(8, ge=1, description="partitions of topics that FixStream creates")
     replication_factor: int = Field(1, ge=1, description="replicas of topics that FixStream creates")
@@ -40,6 +43,10 @@ class Settings(BaseSettings):
     model_name: str = Field("fixstream-tdoa", description="registered model")
     model_ref: str = Field("@champion", description="@alias, version number, or stage name")
     model_cache_dir: str = Field("~/.cache/fixstream/models", description="artifacts by digest")
+    max_model_bytes: int = Field(512 * 2**20, ge=1024, description="largest model file, bytes")
+    suspend_failures: int = Field(3, ge=1, description="failed inferences in a row that suspend a version")
+    suspend_s: float = Field(30.0, gt=0, description="how long a version is suspended, s")
+    shadow_queue: int = Field(4, ge=1, description="micro-batches that may wait for shadow versions; more are dropped")
     inference_threads: int = Field(1, ge=1, description="ONNX Runtime intra-op threads")
 
     # Cache
@@ -53,9 +60,17 @@ class Settings(BaseSettings):
     geojson_outline: bool = Field(True, description="send the ellipse's outline as GeoJSON")
     border_mass_limit: float = Field(0.05, gt=0, lt=1, description="posterior mass on the rim that flags a fix")
 
+    # HTTP
+    web_host: str = Field("127.0.0.1", description="address of the worker's pages; 0.0.0.0 for all interfaces")
+    web_port: int = Field(6066, ge=1, le=65535, description="port of the worker's pages")
+    web_token: SecretStr | None = Field(None, description="bearer token that /predict and /model ask for")
+    web_max_body_bytes: int = Field(16 * 2**20, ge=1024, description="largest body of a request, bytes")
+    web_max_waiting: int = Field(256, ge=1, description="captures of requests that may wait; more are turned away")
+    web_max_batch: int = Field(64, ge=1, description="captures in one POST /predict/batch")
+
     # Worker
-    web_host: str = Field("0.0.0.0", description="address of /metrics and /health")  # noqa: S104
-    web_port: int = Field(6066, ge=1, le=65535, description="port of /metrics and /health")
+    worker_name: str = Field("", description="name in model.status; default: host and process number")
+    status_every_s: float = Field(10.0, gt=0, description="seconds between a worker's signs of life")
     schema_dir: str | None = Field(None, description="directory with further writer schemas (.avsc)")
     log_level: str = Field("INFO", description="log level")
 

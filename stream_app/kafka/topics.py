@@ -33,25 +33,32 @@ def check_broker(bootstrap: str, timeout_s: float = 5.0) -> AdminClient:
 def ensure_topics(settings: Settings, timeout_s: float = 10.0) -> None:
     """Creates what is missing; topics that exist stay as they are. Raises BrokerUnavailable."""
     admin = check_broker(settings.bootstrap_servers, timeout_s)
-    wanted = {
-        settings.captures_topic: {
-            "max.message.bytes": str(settings.max_message_bytes),
-            "retention.ms": str(_DAY_MS),
-        },
-        settings.positions_topic: {"retention.ms": str(7 * _DAY_MS)},
-        settings.dead_letter_topic: {
-            "max.message.bytes": str(dead_letter_bytes(settings)),
-            "retention.ms": str(30 * _DAY_MS),
-        },
-        settings.worker_topic: {"retention.ms": str(_DAY_MS)},
+    day = {"retention.ms": str(_DAY_MS)}
+    compacted = {"cleanup.policy": "compact"}
+    # Topic: its partitions, and its configuration.
+    wanted: dict[str, tuple[int, dict[str, str]]] = {
+        settings.captures_topic: (
+            settings.partitions,
+            {"max.message.bytes": str(settings.max_message_bytes), **day},
+        ),
+        settings.positions_topic: (settings.partitions, {"retention.ms": str(7 * _DAY_MS)}),
+        settings.shadow_topic: (settings.partitions, day),
+        settings.dead_letter_topic: (
+            settings.partitions,
+            {"max.message.bytes": str(dead_letter_bytes(settings)), "retention.ms": str(30 * _DAY_MS)},
+        ),
+        # The lag keeps earlier deployments, which a rollback and a fresh worker may need.
+        settings.control_topic: (1, {**compacted, "min.compaction.lag.ms": str(30 * _DAY_MS)}),
+        settings.status_topic: (1, {**compacted, "delete.retention.ms": str(_DAY_MS)}),
+        settings.worker_topic: (1, day),
     }
     missing = set(wanted) - set(admin.list_topics(timeout=timeout_s).topics)
     new = [
         NewTopic(
             topic,
-            num_partitions=1 if topic == settings.worker_topic else settings.partitions,
+            num_partitions=wanted[topic][0],
             replication_factor=settings.replication_factor,
-            config=wanted[topic],
+            config=wanted[topic][1],
         )
         for topic in sorted(missing)
     ]

@@ -12,6 +12,15 @@ from fastavro import schemaless_reader, schemaless_writer
 
 from stream_app.errors import FixStreamError, InvalidCapture, UndecodableRecord, UnknownSchema
 from stream_app.records.capture import Channel, IqCapture
+from stream_app.records.deployment import (
+    Deployment,
+    DeploymentState,
+    ModelStatus,
+    Route,
+    RouteMode,
+    RunningVersion,
+    Split,
+)
 from stream_app.records.fix import CacheOutcome, Fix, Timings
 from stream_app.records.schemas import SchemaSet, check_extra, load_schemas, shipped_dir
 from stream_app.records.validate import check_capture
@@ -23,15 +32,17 @@ _channel_values = attrgetter(*_CHANNEL_FIELDS)
 
 
 class Codecs:
-    """The codecs of both records. Thread-safe: nothing changes after construction."""
+    """The codecs of all records. Thread-safe: nothing changes after construction."""
 
     def __init__(self, schema_dir: str | None = None) -> None:
         extra = Path(schema_dir).expanduser() if schema_dir else None
         folder = shipped_dir()
         if extra is not None:
-            check_extra(extra, ("IqCapture", "Fix"))
+            check_extra(extra, ("IqCapture", "Fix", "Deployment", "ModelStatus"))
         self._captures = load_schemas("IqCapture", folder / "iq_capture", extra)
         self._fixes = load_schemas("Fix", folder / "fix", extra)
+        self._deployments = load_schemas("Deployment", folder / "deployment", extra)
+        self._statuses = load_schemas("ModelStatus", folder / "model_status", extra)
 
     def encode_capture(self, capture: IqCapture) -> bytes:
         """The record of a capture. Raises InvalidCapture where a field does not fit the schema's type."""
@@ -89,6 +100,38 @@ class Codecs:
         record["cache"] = CacheOutcome(record["cache"])
         record["timings"] = Timings(**record["timings"])
         return Fix(**record)
+
+    def encode_deployment(self, deployment: Deployment) -> bytes:
+        """The record of a deployment."""
+        record = asdict(deployment)
+        record["issued_at"] = record.pop("issued_at_us")
+        return _encode(record, self._deployments)
+
+    def decode_deployment(self, data: bytes | None) -> Deployment:
+        """The deployment of a record, not checked. Raises UnknownSchema or UndecodableRecord, nothing else."""
+        record = _decode(data, self._deployments, "deployment")
+        record["issued_at_us"] = record.pop("issued_at")
+        record["routes"] = tuple(
+            Route(route["version"], route["weight"], RouteMode(route["mode"])) for route in record["routes"]
+        )
+        record["split"] = Split(record["split"])
+        return Deployment(**record)
+
+    def encode_status(self, status: ModelStatus) -> bytes:
+        """The record of a worker's status."""
+        record = asdict(status)
+        record["at"] = record.pop("at_us")
+        return _encode(record, self._statuses)
+
+    def decode_status(self, data: bytes | None) -> ModelStatus:
+        """The status of a record. Raises UnknownSchema or UndecodableRecord, nothing else."""
+        record = _decode(data, self._statuses, "status")
+        record["at_us"] = record.pop("at")
+        record["state"] = DeploymentState(record["state"])
+        record["versions"] = tuple(
+            RunningVersion(**{**version, "mode": RouteMode(version["mode"])}) for version in record["versions"]
+        )
+        return ModelStatus(**record)
 
 
 def _encode(record: dict[str, Any], schemas: SchemaSet) -> bytes:
