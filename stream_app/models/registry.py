@@ -37,8 +37,8 @@ class ModelFile:
 class Registry:
     """An MLflow registry by URI: ``http(s)://`` of a server, or ``sqlite:///`` of a file of one's own."""
 
-    def __init__(self, uri: str, cache_dir: Path) -> None:
-        self._uri, self._cache = uri, cache_dir
+    def __init__(self, uri: str, cache_dir: Path, max_bytes: int | None = None) -> None:
+        self._uri, self._cache, self._max_bytes = uri, cache_dir, max_bytes
 
     def fetch(self, name: str, ref: str) -> ModelFile:
         """The model that ``ref`` names now: an ``@alias``, a version number, or a stage such as Production.
@@ -66,6 +66,11 @@ class Registry:
             )
         self._remember(name, ref, version, digest)
         return ModelFile(self._path(digest), version, digest, from_cache=False)
+
+    def resolve(self, name: str, ref: str) -> str:
+        """The version number that ``ref`` names now. Raises ModelNotFound or RegistryUnavailable."""
+        with _asking(self._uri):
+            return str(self._version(name, ref).version)
 
     def register(self, name: str, path: Path, alias: str | None = None) -> str:
         """Stores the ONNX file as a new version of ``name``, which ``alias`` names from then on; returns the version.
@@ -123,6 +128,12 @@ class Registry:
             files = [found] if found.is_file() else sorted(found.rglob("*.onnx"))
             if len(files) != 1:
                 raise ModelError(f"model {name} version {version.version} holds {len(files)} ONNX files, not one")
+            size = files[0].stat().st_size
+            if self._max_bytes is not None and size > self._max_bytes:
+                raise ModelError(
+                    f"model {name} version {version.version} has {size} bytes, above FIXSTREAM_MAX_MODEL_BYTES "
+                    f"({self._max_bytes})"
+                )
             digest = hashlib.sha256(files[0].read_bytes()).hexdigest()
             files[0].replace(self._path(digest))
         return digest
