@@ -1,0 +1,106 @@
+"""A whole topic from its beginning, for everyone who asks: no consumer group, no committed offsets."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from stream_app.errors import BrokerUnavailable
+from stream_app.kafka.topics import check_broker
+from stream_app.settings import Settings
+
+log = logging.getLogger(__name__)
+_GULP = 500
+_TICK_S = 0.1
+_METADATA_S = 10.0
+
+
+class TopicFollower:
+    """All partitions of one topic from the beginning. Not thread-safe."""
+
+    def __init__(self, settings: Settings, topic: str) -> None:
+        """Raises BrokerUnavailable where no broker answers or there is no such topic."""
+        self._where = f"topic {topic} at {settings.bootstrap_servers}"
+        found = check_broker(settings.bootstrap_servers).list_topics(timeout=_METADATA_S).topics.get(topic)
+        if found is None:
+            raise BrokerUnavailable(f"there is no {self._where}: start a worker, which creates it, or check its name")
+        self._topic = topic
+        self._away = False
+        # Of each partition, the offset that is read next.
+        self._positions = dict.fromkeys(found.partitions, 0)
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": settings.bootstrap_servers,
+                "group.id": "fixstream-follow",
+                "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",
+                "allow.auto.create.topics": False,
+                "enable.partition.eof": True,
+                # librdkafka would repeat itself while a broker is away, and speak of idle connections; _say does not.
+                "log_level": 0,
+                "log.connection.close": False,
+                "error_cb": self._say,
+            }
+        )
+        # Not OFFSET_BEGINNING, which costs half a second; where 0 is gone already, auto.offset.reset takes over.
+        self._consumer.assign([TopicPartition(topic, partition, 0) for partition in found.partitions])
+
+    def to_end(self, timeout_s: float) -> list[Message]:
+        """Everything up to the end offsets as they are now. Raises BrokerUnavailable where that takes too long."""
+        deadline = time.monotonic() + timeout_s
+        ends = {partition: self._end(partition, deadline) for partition in self._positions}
+        messages: list[Message] = []
+        # Positions, not counts: compaction and transactions leave holes, also before the end.
+        while any(self._positions[partition] < end for partition, end in ends.items()):
+            if time.monotonic() > deadline:
+                raise BrokerUnavailable(f"{self._where} was not read to its end within {timeout_s:.0f} s: try again")
+            messages += self.poll(_TICK_S)
+        return messages
+
+    def poll(self, wait_s: float) -> list[Message]:
+        """What came within ``wait_s``. While no broker answers, nothing comes; the log says so once."""
+        messages = []
+        deadline = time.monotonic() + wait_s
+        while True:
+            # One at a time at first: consume(n) would wait for company until its time is over.
+            first = self._consumer.poll(max(0.0, deadline - time.monotonic()))
+            if first is None:
+                break
+            for message in (first, *self._consumer.consume(_GULP, 0)):
+                error = message.error()
+                if error is None:
+                    self._positions[message.partition()] = message.offset() + 1
+                    messages.append(message)
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    self._positions[message.partition()] = message.offset()
+                else:
+                    self._say(error)
+            if messages:
+                self._back()
+                break
+        return messages
+
+    def close(self) -> None:
+        """Leaves the broker."""
+        self._consumer.close()
+
+    def _end(self, partition: int, deadline: float) -> int:
+        """The offset after the partition's last record; where nothing is kept, none is to be waited for."""
+        wait_s = max(0.1, deadline - time.monotonic())
+        try:
+            low, high = self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), timeout=wait_s)
+        except KafkaException as error:
+            raise BrokerUnavailable(f"the end of {self._where} is not known: {error.args[0].str()}") from error
+        return int(high) if high > low else 0
+
+    def _say(self, error: KafkaError) -> None:
+        if not self._away:
+            log.warning("Kafka, %s: %s; following it goes on", self._where, error.str())
+        self._away = True
+
+    def _back(self) -> None:
+        if self._away:
+            log.info("Kafka, %s: answers again", self._where)
+        self._away = False
