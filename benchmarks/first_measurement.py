@@ -17,14 +17,15 @@ import onnx
 from benchmarks.network import BENCH_NETWORK
 from stream_app.cache.backends import make_cache
 from stream_app.cache.dedup import DedupCache
-from stream_app.cli.sending import key_of
 from stream_app.kafka.records import RawRecord
 from stream_app.locate.pipeline import Locator
 from stream_app.metrics import Metrics
+from stream_app.models.fleet import Fleet
 from stream_app.models.reference import build_tdoa
 from stream_app.models.registry import Registry
 from stream_app.models.session import OnnxSession
 from stream_app.network.simulator import Simulator
+from stream_app.records.capture import key_of
 from stream_app.records.codec import Codecs
 from stream_app.records.fix import Fix
 from tests.support import brokers
@@ -39,7 +40,7 @@ def bare_loop(records: list[tuple[bytes, bytes]], model: Path) -> float:
         settings.cache_url, settings.cache_ttl_s, settings.cache_max_entries, settings.cache_timeout_ms
     )
     session = OnnxSession.load(model, "bench", "1", settings.inference_threads)
-    locator = Locator(session, DedupCache(backend), codecs, settings, Metrics())
+    locator = Locator(Fleet.of(session), DedupCache(backend), codecs, settings, Metrics())
     begin = time.perf_counter()
     for at in range(0, len(records), settings.max_batch):
         now = time.perf_counter()

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import faust
 from mode import Service
 
+from stream_app.agents.deploy import Deployer
 from stream_app.agents.locate import LocateRunner
+from stream_app.agents.shadow import ShadowRunner
 from stream_app.cache.backends import make_cache
 from stream_app.cache.dedup import DedupCache
 from stream_app.errors import BrokerUnavailable, ModelError
 from stream_app.kafka.channel import CaptureChannel
+from stream_app.kafka.control import ControlListener
 from stream_app.kafka.publisher import Publisher
 from stream_app.kafka.topics import ensure_topics
 from stream_app.locate.pipeline import Locator
 from stream_app.metrics import Metrics
+from stream_app.models.fleet import Fleet
+from stream_app.models.loader import Loader
 from stream_app.models.registry import Registry
-from stream_app.models.session import OnnxSession
 from stream_app.records.codec import Codecs
 from stream_app.settings import Settings
 from stream_app.web.views import add_views
@@ -31,7 +37,7 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0
 
 
 class Worker(Service):  # type: ignore[misc]
-    """Brings the worker up (model first, captures then) and drains it when it is stopped."""
+    """Brings the worker up (deployment first, captures then) and drains it when it is stopped."""
 
     def __init__(self, settings: Settings, channel: CaptureChannel, metrics: Metrics, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -42,22 +48,33 @@ class Worker(Service):  # type: ignore[misc]
             settings.cache_url, settings.cache_ttl_s, settings.cache_max_entries, settings.cache_timeout_ms
         )
         self.cache = DedupCache(backend, on_error=lambda why: metrics.errors.labels("cache-unavailable").inc())
+        folder = Path(settings.model_cache_dir).expanduser()
+        loader = Loader(settings, Registry(settings.registry_uri, folder, settings.max_model_bytes))
+        self.deployer = Deployer(settings, self.codecs, self.publisher, loader, metrics, self._use)
+        self.listener = ControlListener(settings, self.codecs, self.deployer.offer)
+        self.shadow = ShadowRunner(settings, self.codecs, self.publisher, metrics)
         self.ready = asyncio.Event()
         self.draining = False
-        self.problem = "the model is not loaded yet"
+        self.problem = ""
         self._locator: Locator | None = None
-        self.runner = LocateRunner(settings, self.codecs, channel, self.publisher, metrics, locator=self._loaded)
+        self.runner = LocateRunner(
+            settings, self.codecs, channel, self.publisher, metrics, self.shadow, locator=self._loaded
+        )
 
     async def on_started(self) -> None:
         """Begins to look for the model; the worker answers its probes meanwhile."""
+        with suppress(NotImplementedError, RuntimeError):  # no signals on this platform, or not the main thread
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.deployer.reload)
         self.add_future(self._bring_up())
 
     async def on_stop(self) -> None:
         """Takes no more captures, finishes and commits those that are in flight."""
         self.draining = True
         try:
-            if self._locator is not None:
+            if self.ready.is_set():
                 await self.channel.drain(self.settings.drain_timeout_s)
+            await self.listener.stop()
+            await self.deployer.leave()
         finally:
             self.runner.close()
             await asyncio.get_running_loop().run_in_executor(None, self.publisher.close)
@@ -65,7 +82,7 @@ class Worker(Service):  # type: ignore[misc]
 
     def state(self) -> dict[str, Any]:
         """Readiness, and in words what it lacks."""
-        reasons = [] if self._locator is not None else [self.problem]
+        reasons = [] if self._locator is not None else [self.problem or self.deployer.reason]
         lag = self.channel.lag()
         if not self.channel.ready:
             reasons.append("no partitions are assigned yet")
@@ -73,11 +90,13 @@ class Worker(Service):  # type: ignore[misc]
             reasons.append("the consumer lag is not known yet")
         if self.draining:
             reasons.append("the worker is draining")
+        status = self.deployer.status()
         return {
             "ready": not reasons,
             "reasons": reasons,
             "lag": {str(partition): records for partition, records in lag.items()},
             "cache": f"{self.settings.cache_url.partition(':')[0]}: {self.cache.breaker.state.value}",
+            "deployment": {"revision": status.revision, "state": status.state.value, "reason": status.reason},
         }
 
     def refresh(self) -> None:
@@ -86,38 +105,38 @@ class Worker(Service):  # type: ignore[misc]
         for partition, records in self.channel.lag().items():
             self.metrics.consumer_lag.labels(str(partition)).set(records)
 
+    def _use(self, fleet: Fleet) -> None:
+        """The next batch goes to this fleet; those in flight keep theirs."""
+        self._locator = Locator(fleet, self.cache, self.codecs, self.settings, self.metrics)
+
     def _loaded(self) -> Locator:
         if self._locator is None:
             raise ModelError("a micro-batch arrived before the model was loaded: report this")
         return self._locator
 
     async def _bring_up(self) -> None:
-        loop, pause = asyncio.get_running_loop(), _FIRST_PAUSE_S
-        while not self.should_stop:
+        await self._read_control()
+        self.add_future(self.deployer.run())
+        self.add_future(self.deployer.beat())
+        await self.deployer.loaded.wait()
+        self.ready.set()
+        self.channel.start(asyncio.get_running_loop())
+
+    async def _read_control(self) -> None:
+        """Returns when the control topic was read to its end: before, an old deployment might answer."""
+        pause = _FIRST_PAUSE_S
+        while True:
             try:
-                self._locator = await loop.run_in_executor(None, self._load)
-                break
-            except (ModelError, BrokerUnavailable, ValueError) as error:
+                await asyncio.get_running_loop().run_in_executor(None, ensure_topics, self.settings)
+                await self.listener.start()
+                self.problem = ""
+                return
+            except BrokerUnavailable as error:
                 self.problem = str(error)
-                self.metrics.errors.labels(getattr(error, "code", "model")).inc()
+                self.metrics.errors.labels(error.code).inc()
                 log.warning("Not ready: %s; trying again in %.0f s", error, pause)
-            except Exception as error:
-                self.problem = f"{type(error).__name__}: {error}"
-                self.metrics.errors.labels("internal").inc()
-                log.exception("Not ready; trying again in %.0f s", pause)
             await self.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE_S)
-        if not self.should_stop:
-            self.ready.set()
-            self.channel.start(loop)
-
-    def _load(self) -> Locator:
-        settings = self.settings
-        ensure_topics(settings)
-        registry = Registry(settings.registry_uri, Path(settings.model_cache_dir).expanduser())
-        file = registry.fetch(settings.model_name, settings.model_ref)
-        model = OnnxSession.load(file.path, settings.model_name, file.version, settings.inference_threads)
-        return Locator(model, self.cache, self.codecs, settings, self.metrics)
 
 
 def create_app(settings: Settings) -> faust.App:

@@ -58,6 +58,12 @@ class CircuitBreaker:
         """The present state; an open breaker turns half-open only when a call is wanted."""
         return self._state
 
+    @property
+    def resting(self) -> bool:
+        """Whether a call would be refused now. Unlike ``allow`` it lets no probe go."""
+        with self._lock:
+            return self._state is not State.CLOSED and self._clock() - self._since < self._pause_s
+
     def allow(self) -> bool:
         """Whether a call may be made now. Each True must be followed by ``succeeded`` or ``failed``."""
         with self._lock:

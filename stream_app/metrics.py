@@ -47,12 +47,57 @@ class Metrics:
         )
         self.consumer_lag = Gauge(
             "fixstream_consumer_lag_records",
-            "Records not yet committed",
+            "Records not committed yet",
             ["partition"],
             registry=self.registry,
         )
         self.in_flight = Gauge(
             "fixstream_in_flight_batches", "Micro-batches not yet acknowledged", registry=self.registry
+        )
+        self.version_captures = Counter(
+            "fixstream_version_captures_total", "Captures answered, by version", ["version"], registry=self.registry
+        )
+        self.version_inference = Histogram(
+            "fixstream_version_inference_seconds",
+            "Seconds of one call of a version's model",
+            ["version"],
+            buckets=_LATENCY_BUCKETS,
+            registry=self.registry,
+        )
+        self.version_failures = Counter(
+            "fixstream_version_failures_total",
+            "Captures that a version failed to answer",
+            ["version"],
+            registry=self.registry,
+        )
+        self.fallbacks = Counter(
+            "fixstream_fallbacks_total",
+            "Captures that another version than the drawn one answered",
+            ["version"],
+            registry=self.registry,
+        )
+        self.shadow_captures = Counter(
+            "fixstream_shadow_captures_total", "Captures that shadow versions answered", registry=self.registry
+        )
+        self.shadow_dropped = Counter(
+            "fixstream_shadow_dropped_total", "Captures that shadow versions had no time for", registry=self.registry
+        )
+        self.model_reload_count = Counter(
+            "fixstream_model_reload_count", "Deployments tried, by outcome", ["outcome"], registry=self.registry
+        )
+        self.control_revision = Gauge(
+            "fixstream_control_revision", "Revision of the deployment that runs; -1: none", registry=self.registry
+        )
+        self.control_revision.set(-1)
+        self.requests = Counter(
+            "fixstream_requests_total", "HTTP requests", ["endpoint", "status"], registry=self.registry
+        )
+        self.request_latency = Histogram(
+            "fixstream_request_seconds",
+            "Seconds of an HTTP request",
+            ["endpoint"],
+            buckets=_LATENCY_BUCKETS,
+            registry=self.registry,
         )
         self._hits = self._answered = 0
 

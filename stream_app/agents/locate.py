@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from stream_app.errors import CaptureError, DeliveryFailed, FixStreamError
+from stream_app.agents.shadow import ShadowRunner
+from stream_app.errors import DeliveryFailed, FixStreamError
 from stream_app.kafka.channel import CaptureChannel
 from stream_app.kafka.publisher import Publisher
 from stream_app.kafka.records import MicroBatch, Output, RawRecord
@@ -37,11 +38,12 @@ class LocateRunner:
         channel: CaptureChannel,
         publisher: Publisher,
         metrics: Metrics,
+        shadow: ShadowRunner,
         locator: Callable[[], Locator],
     ) -> None:
         self._settings, self._codecs = settings, codecs
         self._channel, self._publisher = channel, publisher
-        self._metrics, self._locator = metrics, locator
+        self._metrics, self._shadow, self._locator = metrics, shadow, locator
         self._front = ThreadPoolExecutor(1, thread_name_prefix="features")
         self._back = ThreadPoolExecutor(1, thread_name_prefix="inference")
         self._slots = asyncio.Semaphore(settings.max_in_flight)
@@ -62,6 +64,7 @@ class LocateRunner:
         """Abandons what is not done (it stays uncommitted) and ends the threads."""
         for task in self._tasks:
             task.cancel()
+        self._shadow.close()
         self._front.shutdown(wait=False, cancel_futures=True)
         self._back.shutdown(wait=False, cancel_futures=True)
 
@@ -84,14 +87,16 @@ class LocateRunner:
         loop, locator = asyncio.get_running_loop(), self._locator()
         try:
             work = await loop.run_in_executor(self._front, self._begin, locator, records)
-            return await loop.run_in_executor(self._back, self._end, locator, work, records)
+            outputs = await loop.run_in_executor(self._back, self._end, locator, work, records)
         except Exception as error:
             self._metrics.errors.labels("internal").inc()
             if len(records) > 1:
                 log.exception("A micro-batch of %d captures failed; trying them one by one", len(records))
                 return [output for record in records for output in await self._outputs([record])]
             log.exception("A capture failed; it becomes a dead letter")
-            return [self._dead_letter(records[0], FixStreamError(f"{type(error).__name__}: {error}"))]
+            return self._answer(records[0], FixStreamError(f"{type(error).__name__}: {error}"))
+        self._shadow.offer(locator, work)
+        return outputs
 
     @staticmethod
     def _begin(locator: Locator, records: list[RawRecord]) -> Batch:
@@ -101,12 +106,17 @@ class LocateRunner:
 
     def _end(self, locator: Locator, work: Batch, records: list[RawRecord]) -> list[Output]:
         locator.infer(work)
-        return [self._output(record, result) for record, result in zip(records, locator.finish(work), strict=True)]
+        results = locator.finish(work)
+        return [output for pair in zip(records, results, strict=True) for output in self._answer(*pair)]
 
-    def _output(self, record: RawRecord, result: Fix | CaptureError) -> Output:
+    def _answer(self, record: RawRecord, result: Fix | FixStreamError) -> list[Output]:
+        """What goes to Kafka; whoever waits for a reply gets it at once."""
+        if record.reply is not None:
+            record.reply(result)
+            return []
         if isinstance(result, Fix):
-            return Output(self._settings.positions_topic, record.key, self._codecs.encode_fix(result), [])
-        return self._dead_letter(record, result)
+            return [Output(self._settings.positions_topic, record.key, self._codecs.encode_fix(result), [])]
+        return [self._dead_letter(record, result)]
 
     def _dead_letter(self, record: RawRecord, error: FixStreamError) -> Output:
         headers = [

@@ -6,8 +6,8 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from threading import Lock
 
+from stream_app.breaker import CircuitBreaker
 from stream_app.cache.base import CacheBackend
-from stream_app.cache.breaker import CircuitBreaker
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from types import TracebackType
 import onnx
 
 from stream_app.cli.fixes import FixReader, SeenFix
-from stream_app.cli.sending import Timed, key_of
+from stream_app.cli.sending import Timed
 from stream_app.errors import WorkerFailed
 from stream_app.kafka.embedded import EmbeddedBroker, free_port
 from stream_app.kafka.publisher import Publisher
@@ -27,6 +27,7 @@ from stream_app.models.reference import build_tdoa
 from stream_app.models.registry import Registry
 from stream_app.network.file import Network
 from stream_app.network.truth import Truth
+from stream_app.records.capture import key_of
 from stream_app.records.codec import Codecs
 from stream_app.settings import Settings
 

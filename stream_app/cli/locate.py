@@ -49,6 +49,7 @@ def _fixes(captures: Sequence[IqCapture], network: Network, model: Path | None, 
     from stream_app.errors import CaptureError
     from stream_app.locate.pipeline import Locator
     from stream_app.metrics import Metrics
+    from stream_app.models.fleet import Fleet
     from stream_app.models.reference import build_tdoa
     from stream_app.models.session import OnnxSession
     from stream_app.records.codec import Codecs
@@ -60,7 +61,7 @@ def _fixes(captures: Sequence[IqCapture], network: Network, model: Path | None, 
             model = Path(folder) / "model.onnx"
             onnx.save(build_tdoa(network), str(model))
         session = OnnxSession.load(model, model.stem, "file", settings.inference_threads)
-    locator = Locator(session, DedupCache(None), Codecs(), settings, Metrics())
+    locator = Locator(Fleet.of(session), DedupCache(None), Codecs(), settings, Metrics())
     fixes: list[Fix] = []
     for at in range(0, len(captures), _BATCH):
         for result in locator.locate(captures[at : at + _BATCH]):

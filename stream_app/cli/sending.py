@@ -18,7 +18,7 @@ from stream_app.kafka.publisher import Publisher
 from stream_app.kafka.records import Output
 from stream_app.kafka.topics import ensure_topics
 from stream_app.network.truth import Truth, write_truths
-from stream_app.records.capture import IqCapture
+from stream_app.records.capture import IqCapture, key_of
 from stream_app.records.codec import Codecs
 from stream_app.settings import Settings, load_settings
 
@@ -37,11 +37,6 @@ class Timed:
 def settings_for(bootstrap: str | None) -> Settings:
     """The settings of the environment; ``bootstrap`` goes before them."""
     return load_settings() if bootstrap is None else load_settings(bootstrap_servers=bootstrap)
-
-
-def key_of(capture: IqCapture) -> bytes:
-    """The record's key, network and frequency: one emitter's captures stay in their order."""
-    return f"{capture.network}/{capture.center_frequency_hz:.0f}".encode()
 
 
 def send_all(captures: Iterable[Timed], settings: Settings, total: int | None, truth_file: Path | None = None) -> int:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ import faust
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from mode.utils.queues import FlowControlEvent, ThrowableQueue
 
+from stream_app.errors import Overloaded
 from stream_app.kafka.offsets import OffsetTracker
 from stream_app.kafka.records import MicroBatch, RawRecord
 from stream_app.settings import Settings
@@ -54,6 +56,7 @@ class CaptureChannel(faust.Channel[MicroBatch]):  # type: ignore[misc,unused-ign
         self._changed = threading.Condition()
         self._tracker = OffsetTracker()
         self._pending: list[RawRecord] = []
+        self._offered: deque[RawRecord] = deque()
         self._assigned: set[tuple[str, int]] = set()
         self._committed: dict[tuple[str, int], int] = {}
         self._lag: dict[int, int] = {}
@@ -95,6 +98,14 @@ class CaptureChannel(faust.Channel[MicroBatch]):  # type: ignore[misc,unused-ign
             self._tracker.done(batch)
             self._changed.notify_all()
 
+    def offer(self, record: RawRecord) -> None:
+        """A capture by another door, on the event loop: it joins the stream's next micro-batch, or makes its own."""
+        loop = asyncio.get_running_loop()
+        with self._changed:
+            self._offered.append(record)
+            busy = self._tracker.open_batches > 0
+        loop.call_later(self._settings.max_wait_ms / 1e3 if busy else 0.0, self._dispatch_offered, loop)
+
     async def drain(self, timeout: float) -> None:
         """Takes no more, waits up to ``timeout`` seconds for what is in flight, commits, leaves the group."""
         thread = self._thread
@@ -108,6 +119,18 @@ class CaptureChannel(faust.Channel[MicroBatch]):  # type: ignore[misc,unused-ign
             log.warning("%d micro-batches were not done within %.0f s; they stay uncommitted", self.in_flight, timeout)
         self._stopping = True
         await asyncio.get_running_loop().run_in_executor(None, thread.join, 10.0)
+
+    def _dispatch_offered(self, loop: asyncio.AbstractEventLoop) -> None:
+        with self._changed:
+            records = [self._offered.popleft() for _ in range(min(len(self._offered), self._settings.max_batch))]
+            if not records:  # the consumer's thread took them along
+                return
+            batch = MicroBatch(records, "offered")
+            self._tracker.add(batch)
+            more = bool(self._offered)
+        asyncio.run_coroutine_threadsafe(self.put(batch), loop)
+        if more:
+            loop.call_soon(self._dispatch_offered, loop)
 
     # The rest runs in the consumer's thread.
 
@@ -161,7 +184,7 @@ class CaptureChannel(faust.Channel[MicroBatch]):  # type: ignore[misc,unused-ign
             now = time.monotonic()
             self._full_since = self._full_since or now
             if self._draining:
-                self._pending.clear()
+                self._drop_pending()
             if self._draining or now - self._full_since > _PAUSE_AFTER_S:
                 self._set_paused(consumer, True)
                 self._take(consumer.consume(settings.max_batch, 0))
@@ -174,6 +197,9 @@ class CaptureChannel(faust.Channel[MicroBatch]):  # type: ignore[misc,unused-ign
         room = settings.max_batch - len(self._pending)
         if room > 0:
             self._take(consumer.consume(room, 0))
+        with self._changed:
+            while self._offered and len(self._pending) < settings.max_batch:
+                self._pending.append(self._offered.popleft())
         reason, wait_s = why_leave(self._pending, self.in_flight, settings, time.perf_counter())
         if reason is not None:
             self._dispatch(reason)
@@ -197,6 +223,16 @@ class CaptureChannel(faust.Channel[MicroBatch]):  # type: ignore[misc,unused-ign
                         now,
                     )
                 )
+
+    def _drop_pending(self) -> None:
+        """Leaves what waits to whoever reads it from Kafka next; who waits for a reply gets one."""
+        with self._changed:
+            waiting = [*self._pending, *self._offered]
+            self._pending = []
+            self._offered.clear()
+        for record in waiting:
+            if record.reply is not None:
+                record.reply(Overloaded("the worker is stopping: ask another one"))
 
     def _dispatch(self, reason: str) -> None:
         # A paused poll may have added a few over max_batch.
@@ -286,7 +322,7 @@ class CaptureChannel(faust.Channel[MicroBatch]):  # type: ignore[misc,unused-ign
             consumer.close()
         except Exception:
             log.exception("The consumer did not close cleanly; the group notices by its session timeout")
-        self._pending.clear()
+        self._drop_pending()
         self._leave(set(self._assigned))
 
     @staticmethod

@@ -30,12 +30,7 @@ def history(settings: Settings, codecs: Codecs, model_name: str, timeout_s: floa
     Records that do not decode are logged and left out. Raises BrokerUnavailable.
     """
     found: list[Deployment] = []
-    for message in _read(settings, settings.control_topic, timeout_s):
-        deployment = _deployment_of(message, codecs)
-        if deployment is None or deployment.model_name != model_name:
-            continue
-        if not found or deployment.revision > found[-1].revision:
-            found.append(deployment)
+    _extend(found, _read(settings, settings.control_topic, timeout_s), codecs, model_name)
     return found
 
 
@@ -82,6 +77,33 @@ class StatusBoard:
                 self.newest[status.worker] = status
             else:  # the worker turned to another model
                 self.newest.pop(status.worker, None)
+
+
+class ControlReader:
+    """One model's deployments and its workers' statuses; each ``read`` goes on where the last one ended."""
+
+    def __init__(self, settings: Settings, codecs: Codecs, model_name: str) -> None:
+        """Raises BrokerUnavailable."""
+        self._codecs, self._model_name = codecs, model_name
+        self._board = StatusBoard(codecs, model_name)
+        self.deployments: list[Deployment] = []
+        self._control = TopicFollower(settings, settings.control_topic)
+        self._statuses = TopicFollower(settings, settings.status_topic)
+
+    @property
+    def statuses(self) -> dict[str, ModelStatus]:
+        """The newest of each worker, by its name."""
+        return self._board.newest
+
+    def read(self, timeout_s: float) -> None:
+        """Takes what came on both topics. Raises BrokerUnavailable, after which only ``close`` is left to do."""
+        _extend(self.deployments, self._control.to_end(timeout_s), self._codecs, self._model_name)
+        self._board.take(self._statuses.to_end(timeout_s))
+
+    def close(self) -> None:
+        """Leaves the broker."""
+        self._control.close()
+        self._statuses.close()
 
 
 class ControlListener:
@@ -161,6 +183,16 @@ def _read(settings: Settings, topic: str, timeout_s: float) -> list[Message]:
         return follower.to_end(timeout_s)
     finally:
         follower.close()
+
+
+def _extend(found: list[Deployment], messages: list[Message], codecs: Codecs, model_name: str) -> None:
+    """Appends the model's deployments, each with a revision above all before it."""
+    for message in messages:
+        deployment = _deployment_of(message, codecs)
+        if deployment is None or deployment.model_name != model_name:
+            continue
+        if not found or deployment.revision > found[-1].revision:
+            found.append(deployment)
 
 
 def _deployment_of(message: Message, codecs: Codecs) -> Deployment | None:

@@ -28,6 +28,8 @@ class OffsetTracker:
         """Notes a batch that is handed out. Its records of a partition are in offset order."""
         ends: dict[Partition, int] = {}
         for record in batch.records:
+            if record.reply is not None:  # it came by another door and has no offset
+                continue
             ends[record.topic, record.partition] = record.offset + 1
         self._open[batch.number] = set(ends)
         for partition, end in ends.items():

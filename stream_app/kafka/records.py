@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
+
+from stream_app.errors import FixStreamError
+from stream_app.records.capture import IqCapture
+from stream_app.records.fix import Fix
 
 _BATCH_IDS = count()
 
 
 @dataclass(frozen=True, slots=True)
 class RawRecord:
-    """A record as it was read; ``received_at`` is time.perf_counter() when librdkafka handed it over."""
+    """A record as it was read, or a capture that came by another door and waits for its answer.
+
+    ``received_at`` is time.perf_counter() when librdkafka handed it over.
+    """
 
     value: bytes
     key: bytes | None
@@ -18,6 +26,8 @@ class RawRecord:
     partition: int
     offset: int
     received_at: float
+    capture: IqCapture | None = None
+    reply: Callable[[Fix | FixStreamError], None] | None = None  # the answer goes here, not to Kafka
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,5 +45,5 @@ class Output:
 
     topic: str
     key: bytes | None
-    value: bytes
+    value: bytes | None  # None: a tombstone
     headers: list[tuple[str, bytes]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 _LAYOUT = struct.Struct("<7d?")
 
@@ -21,6 +21,10 @@ class Answer:
     confidence: float
     border_mass: float  # posterior mass on the rim of the area of interest, NaN where the model does not say
     border: bool
+
+    def with_border(self, border: bool) -> Answer:
+        """The same answer with its border flag set."""
+        return replace(self, border=border)
 
     def to_bytes(self) -> bytes:
         """A fixed-size little-endian form for the cache: exact, so that a cached fix equals the fresh one."""

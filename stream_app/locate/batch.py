@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -11,15 +11,20 @@ from numpy.typing import NDArray
 
 from stream_app.errors import CaptureError
 from stream_app.locate.answer import Answer
+from stream_app.locate.lane import Lane
 from stream_app.records.capture import IqCapture
 from stream_app.records.fix import CacheOutcome
 
 
 class Record(Protocol):
-    """What the pipeline needs of a record: its bytes, and when it was queued (perf_counter seconds)."""
+    """What the pipeline needs of a record: its bytes or its capture, its key, when it was queued (perf_counter s)."""
 
     @property
     def value(self) -> bytes: ...  # noqa: D102
+    @property
+    def capture(self) -> IqCapture | None: ...  # noqa: D102
+    @property
+    def key(self) -> bytes | None: ...  # noqa: D102
     @property
     def received_at(self) -> float: ...  # noqa: D102
 
@@ -30,14 +35,24 @@ class Item:
 
     received_at: float
     capture: IqCapture | None = None
+    key: bytes | None = None
     error: CaptureError | None = None
     answer: Answer | None = None
     outcome: CacheOutcome = CacheOutcome.MISS
+    lane: Lane | None = None  # the version that is to answer, or did
+    others: list[Lane] = field(default_factory=list)  # those that stand in for it
+    failures: list[str] = field(default_factory=list)  # what versions before this one did, in words
     exact_key: bytes = b""
     feature_key: bytes = b""
     features: NDArray[np.float32] | None = None
+    features_of: str = ""  # the parameters that ``features`` were made with
     same_as: Item | None = None  # the equal capture of this batch that is computed in its stead
     follows: Item | None = None  # the same, of a batch that is still under way
+
+    @property
+    def fallback(self) -> bool:
+        """Whether another version than the drawn one answers."""
+        return bool(self.failures)
 
 
 @dataclass(slots=True)
@@ -46,6 +61,7 @@ class Batch:
 
     items: list[Item]
     started_at: float
+    shadow: bool = False  # beside the live answer: it is not counted as traffic
     features_s: float = 0.0
     inference_s: float = 0.0
 

@@ -70,8 +70,8 @@ def check_model(path: str | Path) -> ModelInfo:
     return check_session(open_session(path, 1), path)
 
 
-def check_session(session: ort.InferenceSession, path: Path) -> ModelInfo:
-    """As check_model, of a session that is open already."""
+def check_session(session: ort.InferenceSession, path: Path, batch: int = 2) -> ModelInfo:
+    """As check_model, of a session that is open already. The probe of ``batch`` captures warms it up."""
     meta = session.get_modelmeta().custom_metadata_map
     if meta.get(META_CONTRACT) != CONTRACT_VERSION:
         raise ContractViolation(
@@ -84,7 +84,7 @@ def check_session(session: ort.InferenceSession, path: Path) -> ModelInfo:
     except (ValueError, TypeError) as error:
         raise ContractViolation(f"{path}: metadata_props {META_FEATURES!r}: {error}") from error
     _check_names(path, session)
-    for seed, count in ((0, 1), (1, 2)):
+    for seed, count in ((0, 1), (1, batch)):
         _probe(path, session, extractor.max_receivers, count, seed)
     by_name = {i.name: i for i in session.get_inputs()}
     axis = by_name[INPUT_POSITIONS].shape[1] if INPUT_POSITIONS in by_name else None

@@ -23,10 +23,10 @@ class OnnxSession:
         self._outputs = [o.name for o in session.get_outputs()]
 
     @classmethod
-    def load(cls, path: str | Path, name: str, version: str, threads: int = 1) -> OnnxSession:
-        """Opens and checks the file; the check's probes warm it up. Raises ContractViolation."""
+    def load(cls, path: str | Path, name: str, version: str, threads: int = 1, batch: int = 2) -> OnnxSession:
+        """Opens and checks the file; the check's probes warm it up for ``batch`` captures. Raises ContractViolation."""
         session = open_session(path, threads)
-        return cls(name, version, check_session(session, Path(path)), session)
+        return cls(name, version, check_session(session, Path(path), batch), session)
 
     def infer(self, inputs: Mapping[str, NDArray[np.generic]]) -> Mapping[str, NDArray[np.floating]]:
         """Outputs by contract name; inputs that the model lacks are ignored, types are cast to its own."""

@@ -41,3 +41,8 @@ class IqCapture:
     center_frequency_hz: float
     channels: tuple[Channel, ...]
     metadata: dict[str, str] = field(default_factory=dict)
+
+
+def key_of(capture: IqCapture) -> bytes:
+    """The record's key, network and frequency: one emitter's captures stay in their order."""
+    return f"{capture.network}/{capture.center_frequency_hz:.0f}".encode()

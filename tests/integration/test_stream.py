@@ -17,15 +17,15 @@ import onnx
 import pytest
 
 from stream_app.cache.dedup import DedupCache
-from stream_app.cli.sending import key_of
 from stream_app.locate.pipeline import Locator
 from stream_app.metrics import Metrics
+from stream_app.models.fleet import Fleet
 from stream_app.models.reference import build_tdoa
 from stream_app.models.registry import Registry
 from stream_app.models.session import OnnxSession
 from stream_app.network.file import Network, load_network
 from stream_app.network.simulator import Simulator
-from stream_app.records.capture import IqCapture
+from stream_app.records.capture import IqCapture, key_of
 from stream_app.records.codec import Codecs
 from stream_app.records.fix import CacheOutcome, Fix, Timings
 from stream_app.resources import example_network
@@ -171,7 +171,7 @@ def test_the_stream_gives_the_fixes_of_the_offline_pipeline_and_the_cache_the_sa
     captures = [capture for capture, _ in Simulator(network, seed=6).captures(12)]
     again = [replace(capture, capture_id=f"{capture.capture_id}-again") for capture in captures]
     session = OnnxSession.load(model, local.model_name, "1", 1)
-    offline = Locator(session, DedupCache(None), Codecs(), local, Metrics()).locate(captures)
+    offline = Locator(Fleet.of(session), DedupCache(None), Codecs(), local, Metrics()).locate(captures)
 
     worker = WorkerProcess(local, tmp_path)
     try:

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
+from stream_app.breaker import CircuitBreaker, State
 from stream_app.cache.backends import MemoryCache, make_cache
-from stream_app.cache.breaker import CircuitBreaker, State
 from stream_app.cache.dedup import DedupCache
 from stream_app.errors import CacheUnavailable, FixStreamError
 from tests.support.servers import RedisServer

@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer
 
-from stream_app.cli.sending import Timed, key_of, send_all
+from stream_app.cli.sending import Timed, send_all
 from stream_app.errors import BrokerUnavailable, TruthFileError
 from stream_app.kafka.embedded import EmbeddedBroker
 from stream_app.network.simulator import Simulator
 from stream_app.network.truth import read_truths
+from stream_app.records.capture import key_of
 from stream_app.records.codec import Codecs
 from stream_app.settings import Settings
 from tests.unit.network.networks import network

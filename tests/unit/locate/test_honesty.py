@@ -11,6 +11,7 @@ from stream_app.cache.dedup import DedupCache
 from stream_app.geo.geodesy import offset_en_m
 from stream_app.locate.pipeline import Locator
 from stream_app.metrics import Metrics
+from stream_app.models.fleet import Fleet
 from stream_app.models.reference import build_tdoa
 from stream_app.models.session import OnnxSession
 from stream_app.network.file import load_network
@@ -25,7 +26,7 @@ def test_of_500_ellipses_stated_at_68_percent_60_to_76_percent_hold_the_truth(tm
     network = load_network(example_network("demo"))
     onnx.save(build_tdoa(network), str(tmp_path / "model.onnx"))
     model = OnnxSession.load(tmp_path / "model.onnx", "demo", "1", 1)
-    locator = Locator(model, DedupCache(None), Codecs(), Settings(), Metrics())
+    locator = Locator(Fleet.of(model), DedupCache(None), Codecs(), Settings(), Metrics())
     pairs = list(Simulator(network, seed=1).captures(500))
     squares, errors = [], []
     for at in range(0, len(pairs), 32):

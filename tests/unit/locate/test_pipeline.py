@@ -18,6 +18,7 @@ from stream_app.locate.outputs import covariances
 from stream_app.locate.pipeline import Locator
 from stream_app.metrics import Metrics
 from stream_app.models.contract import ModelInfo
+from stream_app.models.fleet import Fleet
 from stream_app.records.capture import Channel, IqCapture
 from stream_app.records.codec import Codecs
 from stream_app.records.fix import CacheOutcome, Fix, Timings
@@ -52,6 +53,8 @@ class ListeningModel:
 class Taken:
     value: bytes
     received_at: float
+    key: bytes | None = None
+    capture: IqCapture | None = None
 
 
 def capture(name: str, seed: int = 1, latitude: float = 51.0, receivers: int = 3, kind: str = "ci16_le") -> IqCapture:
@@ -72,7 +75,7 @@ def capture(name: str, seed: int = 1, latitude: float = 51.0, receivers: int = 3
 
 def locator(model: ListeningModel | None = None, cache: MemoryCache | None = None, **options: object) -> Locator:
     settings = Settings(_env_file=None, **options)
-    return Locator(model or ListeningModel(), DedupCache(cache), Codecs(), settings, Metrics())
+    return Locator(Fleet.of(model or ListeningModel()), DedupCache(cache), Codecs(), settings, Metrics())
 
 
 def same(fix: Fix | Exception) -> Fix:
