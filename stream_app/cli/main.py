@@ -6,7 +6,20 @@ import sys
 
 import typer
 
-from stream_app.cli import demo, evaluate, locate, model, replay, simulate, watch, worker
+from stream_app.cli import (
+    compare,
+    demo,
+    deploy,
+    evaluate,
+    follow,
+    locate,
+    model,
+    replay,
+    simulate,
+    status,
+    watch,
+    worker,
+)
 from stream_app.errors import FixStreamError
 
 app = typer.Typer(
@@ -23,6 +36,12 @@ app.command("locate")(locate.locate)
 app.command("replay")(replay.replay)
 app.command("simulate")(simulate.simulate)
 app.command("evaluate")(evaluate.evaluate)
+app.command("deploy")(deploy.deploy)
+app.command("reload")(deploy.reload)
+app.command("rollback")(deploy.rollback)
+app.command("status")(status.status)
+app.command("compare")(compare.compare)
+app.add_typer(follow.app, name="control")
 
 
 def main() -> None:
