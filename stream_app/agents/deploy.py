@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
+from stream_app.agents.background import background_thread
 from stream_app.errors import DeliveryFailed, ModelError, RegistryUnavailable
 from stream_app.kafka.publisher import Publisher
 from stream_app.kafka.records import Output
@@ -56,6 +57,7 @@ class Deployer:
         self._state, self._revision = DeploymentState.LOADING, SETTINGS_REVISION
         self._known: list[Deployment] = []
         self._wake, self._again = asyncio.Event(), False
+        self._thread = background_thread("deployment")
         self._sending: set[asyncio.Task[None]] = set()
 
     def offer(self, deployment: Deployment) -> None:
@@ -114,6 +116,7 @@ class Deployer:
         """Takes this worker off the status topic."""
         with suppress(TimeoutError):  # a broker that is away must not hold up a stop
             await asyncio.wait_for(self._send(None), _LEAVE_S)
+        self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _desired(self) -> Deployment:
         if self._known:
@@ -164,7 +167,7 @@ class Deployer:
 
     async def _load(self, deployment: Deployment) -> Fleet:
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(None, self._loader.load, deployment, self.fleet)
+        return await loop.run_in_executor(self._thread, self._loader.load, deployment, self.fleet)
 
     def _take(self, fleet: Fleet) -> None:
         self.fleet, self.applied_at_us = fleet, time.time_ns() // 1000

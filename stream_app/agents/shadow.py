@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import threading
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 
+from stream_app.agents.background import background_thread
 from stream_app.kafka.publisher import Publisher
 from stream_app.kafka.records import Output
 from stream_app.locate.batch import Batch
@@ -19,7 +16,6 @@ from stream_app.records.fix import Fix
 from stream_app.settings import Settings
 
 log = logging.getLogger(__name__)
-_NICENESS = 10
 
 
 class ShadowRunner:
@@ -28,7 +24,7 @@ class ShadowRunner:
     def __init__(self, settings: Settings, codecs: Codecs, publisher: Publisher, metrics: Metrics) -> None:
         self._settings, self._codecs = settings, codecs
         self._publisher, self._metrics = publisher, metrics
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="shadow", initializer=_be_nice)
+        self._thread = background_thread("shadow")
         self._tasks: set[asyncio.Task[None]] = set()
 
     def offer(self, locator: Locator, live: Batch) -> None:
@@ -67,9 +63,3 @@ class ShadowRunner:
                 outputs.append(Output(self._settings.shadow_topic, item.key, self._codecs.encode_fix(result), []))
         self._metrics.shadow_dropped.inc(len(batch.items) - len(outputs))
         return outputs
-
-
-def _be_nice() -> None:
-    # On Linux a thread's own number stands for that thread alone; elsewhere it stays as it is.
-    with suppress(OSError, AttributeError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)

@@ -246,7 +246,7 @@ class Locator:
 
     def _pass_on(self, item: Item, capture: IqCapture, lane: Lane) -> None:
         if item.others:
-            item.lane, item.exact_key, item.feature_key = item.others.pop(0), b"", b""
+            item.lane, item.feature_key = item.others.pop(0), b""
             item.exact_key = exact_key(item.lane.model_part, capture)
         else:
             item.error = UnanswerableCapture(
