@@ -6,6 +6,15 @@ from pathlib import Path
 
 from stream_app.records.capture import Channel, IqCapture
 from stream_app.records.codec import Codecs
+from stream_app.records.deployment import (
+    Deployment,
+    DeploymentState,
+    ModelStatus,
+    Route,
+    RouteMode,
+    RunningVersion,
+    Split,
+)
 from stream_app.records.fix import CacheOutcome, Fix, Timings
 
 FOLDER = Path(__file__).parent
@@ -49,12 +58,38 @@ FIX = Fix(
     timings=Timings(0.5, 1.25, 2.0, 8.0),
 )
 
+DEPLOYMENT = Deployment(
+    model_name="fixstream-tdoa",
+    revision=12,
+    routes=(Route("7", 90.0), Route("@challenger", 10.0), Route("9", 0.5, RouteMode.SHADOW)),
+    split=Split.KEY,
+    issued_by="operator@host",
+    issued_at_us=1_700_000_000_123_456,
+    note="Käfer behoben",
+)
+STATUS = ModelStatus(
+    worker="host-4711",
+    model_name="fixstream-tdoa",
+    revision=13,
+    state=DeploymentState.REFUSED,
+    running_revision=12,
+    versions=(
+        RunningVersion("7", "7", "ab" * 32, 90.0, RouteMode.LIVE),
+        RunningVersion("@challenger", "8", "cd" * 32, 10.0, RouteMode.LIVE, suspended=True),
+        RunningVersion("9", "9", "ef" * 32, 0.5, RouteMode.SHADOW),
+    ),
+    reason="the registry has no version 14",
+    at_us=1_700_000_000_654_321,
+)
+
 
 def main() -> None:
-    """Writes both files."""
+    """Writes all files."""
     codecs = Codecs()
     (FOLDER / "iq_capture.1.bin").write_bytes(codecs.encode_capture(CAPTURE))
     (FOLDER / "fix.1.bin").write_bytes(codecs.encode_fix(FIX))
+    (FOLDER / "deployment.1.bin").write_bytes(codecs.encode_deployment(DEPLOYMENT))
+    (FOLDER / "model_status.1.bin").write_bytes(codecs.encode_status(STATUS))
 
 
 if __name__ == "__main__":

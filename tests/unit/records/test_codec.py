@@ -20,10 +20,10 @@ from stream_app.records.capture import BYTES_PER_SAMPLE, Channel, IqCapture
 from stream_app.records.codec import Codecs
 from stream_app.records.fix import CacheOutcome
 from stream_app.records.schemas import shipped_dir
-from tests.golden.make import CAPTURE, FIX, FOLDER
+from tests.golden.make import CAPTURE, DEPLOYMENT, FIX, FOLDER, STATUS
 
 CODECS = Codecs()
-SCHEMAS = {"iq_capture": CAPTURE, "fix": FIX}
+SCHEMAS = {"iq_capture": CAPTURE, "fix": FIX, "deployment": DEPLOYMENT, "model_status": STATUS}
 
 
 def _crc64(data: bytes) -> int:
@@ -41,7 +41,15 @@ def _shipped(name: str) -> Any:
     return json.loads((shipped_dir() / name / "1.avsc").read_text())
 
 
-@pytest.mark.parametrize(("name", "encode"), [("iq_capture", CODECS.encode_capture), ("fix", CODECS.encode_fix)])
+@pytest.mark.parametrize(
+    ("name", "encode"),
+    [
+        ("iq_capture", CODECS.encode_capture),
+        ("fix", CODECS.encode_fix),
+        ("deployment", CODECS.encode_deployment),
+        ("model_status", CODECS.encode_status),
+    ],
+)
 def test_golden_bytes_stay_as_they_are(name: str, encode: Any) -> None:
     assert encode(SCHEMAS[name]) == (FOLDER / f"{name}.1.bin").read_bytes()
 
@@ -49,16 +57,18 @@ def test_golden_bytes_stay_as_they_are(name: str, encode: Any) -> None:
 def test_golden_files_are_read() -> None:
     assert CODECS.decode_capture((FOLDER / "iq_capture.1.bin").read_bytes()) == CAPTURE
     assert CODECS.decode_fix((FOLDER / "fix.1.bin").read_bytes()) == FIX
+    assert CODECS.decode_deployment((FOLDER / "deployment.1.bin").read_bytes()) == DEPLOYMENT
+    assert CODECS.decode_status((FOLDER / "model_status.1.bin").read_bytes()) == STATUS
 
 
-@pytest.mark.parametrize("name", ["iq_capture", "fix"])
+@pytest.mark.parametrize("name", sorted(SCHEMAS))
 def test_the_header_is_the_marker_and_the_schemas_crc(name: str) -> None:
     canonical = fastavro.schema.to_parsing_canonical_form(_shipped(name))
     header = b"\xc3\x01" + struct.pack("<Q", _crc64(canonical.encode()))
     assert (FOLDER / f"{name}.1.bin").read_bytes()[:10] == header
 
 
-@pytest.mark.parametrize("name", ["iq_capture", "fix"])
+@pytest.mark.parametrize("name", sorted(SCHEMAS))
 def test_every_field_says_what_it_means(name: str) -> None:
     def undocumented(schema: Any, path: str) -> list[str]:
         if isinstance(schema, list):
@@ -128,8 +138,9 @@ def test_a_fix_comes_back_as_it_was(
 
 @given(st.binary(max_size=200))
 def test_noise_is_refused_and_nothing_else(data: bytes) -> None:
-    with pytest.raises(UndecodableRecord):
-        CODECS.decode_capture(data)
+    for decode in (CODECS.decode_capture, CODECS.decode_fix, CODECS.decode_deployment, CODECS.decode_status):
+        with pytest.raises(UndecodableRecord):
+            decode(data)
 
 
 @given(st.data())
