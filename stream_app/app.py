@@ -14,6 +14,7 @@ import faust
 from mode import Service
 
 from stream_app.agents.deploy import Deployer
+from stream_app.agents.door import WorkerDoor
 from stream_app.agents.locate import LocateRunner
 from stream_app.agents.shadow import ShadowRunner
 from stream_app.cache.backends import make_cache
@@ -30,6 +31,7 @@ from stream_app.models.loader import Loader
 from stream_app.models.registry import Registry
 from stream_app.records.codec import Codecs
 from stream_app.settings import Settings
+from stream_app.web.predict import add_predict_views
 from stream_app.web.views import add_views
 
 log = logging.getLogger(__name__)
@@ -163,6 +165,8 @@ def create_app(settings: Settings) -> faust.App:
     worker = Worker(settings, channel, metrics)
     app.service(worker)
     add_views(app, metrics, worker.refresh, worker.state)
+    door = WorkerDoor(settings, channel, worker.deployer, metrics, draining=lambda: worker.draining)
+    add_predict_views(app, door, settings, metrics)
 
     @app.agent(channel, name="locate")
     async def locate(batches: faust.StreamT) -> None:  # type: ignore[type-arg,unused-ignore]

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 _LATENCY_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class Summary(NamedTuple):
+    """A worker's work in three figures; None where it has answered nothing yet."""
+
+    inferred: int
+    mean_latency_ms: float | None
+    hit_ratio: float | None
 
 
 class Metrics:
@@ -100,16 +110,25 @@ class Metrics:
             registry=self.registry,
         )
         self._hits = self._answered = 0
+        self._total_s = 0.0
 
-    def answered(self, outcome: str, *, hit: bool) -> None:
-        """Counts one answered capture; ``outcome`` is the lower-case cache outcome."""
+    def answered(self, outcome: str, *, hit: bool, total_s: float) -> None:
+        """Counts one answered capture; ``outcome`` is the lower-case cache outcome, ``total_s`` from queue to fix."""
         self._answered += 1
+        self._total_s += total_s
         if hit:
             self._hits += 1
             self.cache_hits.labels(outcome).inc()
         else:
             self.cache_misses.inc()
         self.cache_hit_ratio.set(self._hits / self._answered)
+
+    def summary(self) -> Summary:
+        """What this worker has done so far."""
+        count = self._answered
+        if not count:
+            return Summary(0, None, None)
+        return Summary(count - self._hits, self._total_s / count * 1e3, self._hits / count)
 
     def text(self) -> bytes:
         """The Prometheus text exposition."""

@@ -27,7 +27,7 @@ class RawRecord:
     offset: int
     received_at: float
     capture: IqCapture | None = None
-    reply: Callable[[Fix | FixStreamError], None] | None = None  # the answer goes here, not to Kafka
+    reply: Callable[[Fix | FixStreamError], object] | None = None  # the answer goes here, not to Kafka
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -274,7 +274,7 @@ class Locator:
             if isinstance(fix, Fix):
                 metrics.latency.labels("queue").observe(fix.timings.queue_ms / 1e3)
                 hit = fix.cache not in (CacheOutcome.MISS, CacheOutcome.DISABLED)
-                metrics.answered(fix.cache.value.lower(), hit=hit)
+                metrics.answered(fix.cache.value.lower(), hit=hit, total_s=fix.timings.total_ms / 1e3)
                 metrics.version_captures.labels(fix.model_version).inc()
                 if fix.fallback:
                     metrics.fallbacks.labels(fix.model_version).inc()

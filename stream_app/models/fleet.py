@@ -9,6 +9,7 @@ from blake3 import blake3
 
 from stream_app.breaker import CircuitBreaker
 from stream_app.models.base import LocatingModel
+from stream_app.models.registry import VersionDetails
 from stream_app.records.deployment import (
     SETTINGS_REVISION,
     Deployment,
@@ -26,6 +27,7 @@ class LoadedVersion:
     route: Route
     model: LocatingModel
     breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
+    details: VersionDetails | None = None  # None: the registry did not say
 
     def running(self) -> RunningVersion:
         """The version as model.status shows it."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from stream_app.breaker import CircuitBreaker
+from stream_app.errors import ModelError
 from stream_app.models.base import LocatingModel
 from stream_app.models.fleet import Fleet, LoadedVersion
-from stream_app.models.registry import ModelFile, Registry
+from stream_app.models.registry import ModelFile, Registry, VersionDetails
 from stream_app.models.session import OnnxSession
 from stream_app.records.deployment import Deployment
 from stream_app.settings import Settings
@@ -32,8 +33,15 @@ class Loader:
             if key not in known:
                 known[key] = self._open(deployment.model_name, file)
             breaker = CircuitBreaker(self._settings.suspend_failures, self._settings.suspend_s)
-            versions.append(LoadedVersion(route, known[key], breaker))
+            details = self._details(deployment.model_name, file.version)
+            versions.append(LoadedVersion(route, known[key], breaker, details))
         return Fleet(deployment, versions)
+
+    def _details(self, name: str, version: str) -> VersionDetails | None:
+        try:
+            return self._registry.details(name, version)
+        except ModelError:
+            return None  # nice to know, not needed
 
     def _open(self, name: str, file: ModelFile) -> LocatingModel:
         settings = self._settings

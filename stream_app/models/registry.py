@@ -34,6 +34,18 @@ class ModelFile:
     from_cache: bool
 
 
+@dataclass(frozen=True, slots=True)
+class VersionDetails:
+    """What the registry says of a version, where it says it."""
+
+    aliases: tuple[str, ...] = ()
+    stage: str | None = None
+    created_at_us: int | None = None
+    run_id: str | None = None
+    accuracy_m: float | None = None  # metric or tag accuracy_meters
+    training_samples: int | None = None  # parameter, metric or tag training_samples
+
+
 class Registry:
     """An MLflow registry by URI: ``http(s)://`` of a server, or ``sqlite:///`` of a file of one's own."""
 
@@ -71,6 +83,25 @@ class Registry:
         """The version number that ``ref`` names now. Raises ModelNotFound or RegistryUnavailable."""
         with _asking(self._uri):
             return str(self._version(name, ref).version)
+
+    def details(self, name: str, version: str) -> VersionDetails:
+        """What the registry says of a version. Raises ModelNotFound or RegistryUnavailable."""
+        with _asking(self._uri):
+            found = self._version(name, version)
+            said = dict(found.tags)
+            if found.run_id:
+                run = _client(self._uri).get_run(found.run_id).data
+                said = {**run.params, **run.metrics, **said}
+        stage = found.current_stage
+        samples = _number(said.get("training_samples"))
+        return VersionDetails(
+            aliases=tuple(found.aliases),
+            stage=None if stage in (None, "None") else str(stage),
+            created_at_us=int(found.creation_timestamp) * 1000,
+            run_id=found.run_id or None,
+            accuracy_m=_number(said.get("accuracy_meters")),
+            training_samples=None if samples is None else int(samples),
+        )
 
     def register(self, name: str, path: Path, alias: str | None = None) -> str:
         """Stores the ONNX file as a new version of ``name``, which ``alias`` names from then on; returns the version.
@@ -165,6 +196,13 @@ class Registry:
             raise RegistryUnavailable(f"{error}; the cached file of {name} {ref} is missing or damaged") from error
         log.warning("%s; going on with version %s of %s from the cache on disk", error, version, name)
         return ModelFile(self._path(digest), version, digest, from_cache=True)
+
+
+def _number(value: object) -> float | None:
+    try:
+        return float(str(value))
+    except ValueError:
+        return None
 
 
 @contextmanager
