@@ -158,7 +158,7 @@ def test_a_batch_keeps_its_order_and_gives_each_item_its_own_answer(served: Serv
         ({"center_frequency_hz": 1e13}, {}, "center_frequency_hz", "1e+12|1000000000000"),
         ({"capture_id": ""}, {}, "capture_id", "at least 1"),
         ({"capture_id": "\ud800"}, {}, "capture_id", "unicode"),
-        ({"metadata": {"\ud800": ""}}, {}, "metadata.\\ud800", "surrogate"),
+        ({"metadata": {"\ud800": ""}}, {}, "metadata.\ufffd\ufffd\ufffd", "surrogate"),
         ({"captured_at": "2025-05-01T12:00:00"}, {}, "captured_at", "offset from UTC"),
         ({"captured_at": "yesterday"}, {}, "captured_at", "ISO 8601"),
         ({"captured_at": -1}, {}, "captured_at", "greater than or equal to 0"),
