@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Turn what happens in the registry into deployments.", no_args_is_help=True)
 _ISSUER = "fixstream control follow"
-_READ_S = 10.0
+_BROKER_S = 5.0
 
 
 @app.callback()
@@ -70,6 +70,7 @@ class AliasFollower:
         self._last: dict[str, str] = {}  # what its aliases named then
         self._ours: int | None = None  # the revision published here last
         self._said = ""
+        self._aliases: list[str] | None = None
 
     def look(self) -> Deployment | None:
         """One look; the deployment that it published, if any. A registry or broker that is away is said once."""
@@ -81,7 +82,7 @@ class AliasFollower:
             if isinstance(error, BrokerUnavailable) and self._reader is not None:
                 self._reader.close()
                 self._reader = None
-            self._say(f"{' '.join(str(error).split())}; trying again")
+            self._say(f"{' '.join(str(error).split())}; looking again and again")
             return None
         if self._said:
             self._say("")
@@ -97,12 +98,13 @@ class AliasFollower:
 
         settings = self._settings
         if self._reader is None:
-            ensure_topics(settings)
+            ensure_topics(settings, _BROKER_S)
             self._reader = ControlReader(settings, self._codecs, settings.model_name)
-        self._reader.read(_READ_S)
+        self._reader.read(_BROKER_S)
         before = self._reader.deployments
         newest = before[-1] if before else settings_deployment(settings.model_name, settings.model_ref)
         resolved = {alias: self._registry.resolve(newest.model_name, alias) for alias in aliases_of(newest)}
+        self._say_aliases(resolved)
         if newest.revision != self._revision:  # its workers resolved the aliases anew
             self._revision, self._last = newest.revision, {}
         alive = []
@@ -117,6 +119,13 @@ class AliasFollower:
             self._revision = self._ours = following.revision
         self._last = resolved
         return following
+
+    def _say_aliases(self, resolved: dict[str, str]) -> None:
+        if sorted(resolved) != self._aliases:
+            named = ", ".join(f"{alias} (version {version})" for alias, version in resolved.items())
+            what = f"follows {named}" if named else "follows nothing: the newest deployment names no alias"
+            print(f"model {self._settings.model_name}: {what}", file=sys.stderr, flush=True)
+        self._aliases = sorted(resolved)
 
     def _say(self, problem: str) -> None:
         if problem != self._said:
