@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test lint bench lock
+.PHONY: demo test lint bench http-load lock
 
 $(BIN)/pip:
 	@$(PYTHON) -m venv $(VENV)
@@ -34,6 +34,10 @@ lint: $(VENV)/.stamp-dev
 # Captures a second of one worker on real Kafka, beside a bare loop in one process.
 bench: $(VENV)/.stamp-dev
 	$(BIN)/python -m benchmarks.first_measurement $(ARGS)
+
+# Many clients at a worker's POST /predict with the stream running beside; writes build/http.json.
+http-load: $(VENV)/.stamp-dev
+	$(BIN)/python -m tests.load.http_load
 
 # Newest versions within pyproject's ranges, with hashes.
 lock: | $(BIN)/pip

@@ -1,0 +1,197 @@
+"""Many clients at a real worker's POST /predict while the stream runs beside: ``make http-load``.
+
+Writes build/http.json, one entry a run: {concurrency, sent, ok, rejected, failed, mean_ms, p95_ms, p99_ms}; the times
+are those of the fixes. Ends with 1 where a request got no clean answer, the stream lost a capture, or the worker is
+not ready afterwards.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from uuid import uuid4
+
+import aiohttp
+import numpy as np
+import onnx
+from confluent_kafka import Producer
+
+from stream_app.kafka.topics import ensure_topics
+from stream_app.models.reference import build_tdoa
+from stream_app.models.registry import Registry
+from stream_app.network.file import Network, load_network
+from stream_app.network.simulator import Simulator
+from stream_app.records.capture import IqCapture, key_of
+from stream_app.records.codec import Codecs
+from stream_app.resources import example_network
+from stream_app.settings import Settings
+from tests.support import brokers
+from tests.support.worker import TopicReader, WorkerProcess, eventually, settings_for
+
+RUNS = ((100, 20), (1000, 1))  # clients at once, requests each
+STREAM_HZ = 20
+TIMEOUT_S = 120
+OUT = brokers.ROOT / "build" / "http.json"
+
+
+@dataclass
+class Run:
+    """What became of the requests of one run."""
+
+    concurrency: int
+    sent: int = 0
+    ok: int = 0
+    rejected: int = 0
+    problems: list[str] = field(default_factory=list)
+    took_ms: list[float] = field(default_factory=list)
+
+    def figures(self) -> dict[str, float | int]:
+        """The entry in build/http.json."""
+        times = np.asarray(self.took_ms or [np.nan])
+        return {
+            "concurrency": self.concurrency,
+            "sent": self.sent,
+            "ok": self.ok,
+            "rejected": self.rejected,
+            "failed": len(self.problems),
+            "mean_ms": round(float(times.mean()), 1),
+            "p95_ms": round(float(np.percentile(times, 95)), 1),
+            "p99_ms": round(float(np.percentile(times, 99)), 1),
+        }
+
+
+def main() -> int:
+    """Both runs; the exit code."""
+    network = load_network(example_network("demo"))
+    with tempfile.TemporaryDirectory() as name, brokers.broker(brokers.choose(), Path(name)) as broker:
+        folder = Path(name)
+        print(f"on {broker.name}")
+        settings = _settings(broker.bootstrap, network, folder)
+        worker = WorkerProcess(settings, folder)
+        try:
+            worker.wait_ready()
+            with _stream(settings, network) as sent:
+                runs = [
+                    asyncio.run(_run(f"http://127.0.0.1:{worker.port}/predict", network, clients, each))
+                    for clients, each in RUNS
+                ]
+            problems = [problem for run in runs for problem in run.problems[:5]]
+            ready, why = worker.get("/health/ready")
+            if ready != 200:
+                problems.append(f"the worker is not ready afterwards: {ready} {why}")
+            problems += _unanswered(settings, sent)
+            worker.stop()
+        finally:
+            worker.kill()
+    figures = [run.figures() for run in runs]
+    OUT.parent.mkdir(exist_ok=True)
+    OUT.write_text(json.dumps(figures, indent=2) + "\n")
+    for entry in figures:
+        print(json.dumps(entry))
+    print(f"beside them {len(sent)} captures of the stream, {STREAM_HZ} a second")
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    return 1 if problems else 0
+
+
+def _settings(bootstrap: str, network: Network, folder: Path) -> Settings:
+    """A worker's settings, and its model in a registry of its own."""
+    name, uri, cache = f"load{uuid4().hex[:8]}", f"sqlite:///{folder / 'registry.db'}", folder / "models"
+    model = folder / "model.onnx"
+    onnx.save(build_tdoa(network), str(model))
+    Registry(uri, cache).register(name, model, alias="champion")
+    return settings_for(bootstrap, name, registry_uri=uri, model_cache_dir=str(cache), model_name=name)
+
+
+@contextmanager
+def _stream(settings: Settings, network: Network) -> Iterator[list[str]]:
+    """Sends captures at a steady rate while the context lasts; gives their names."""
+    ensure_topics(settings)
+    producer, codecs, stop = Producer({"bootstrap.servers": settings.bootstrap_servers}), Codecs(), threading.Event()
+    sent: list[str] = []
+
+    def send() -> None:
+        for capture, _ in Simulator(network, seed=1).captures(1_000_000):
+            if stop.wait(1 / STREAM_HZ):
+                return
+            producer.produce(settings.captures_topic, codecs.encode_capture(capture), key_of(capture))
+            producer.poll(0)
+            sent.append(capture.capture_id)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        yield sent
+    finally:
+        stop.set()
+        thread.join()
+        producer.flush(30)
+
+
+def _unanswered(settings: Settings, sent: Sequence[str]) -> list[str]:
+    """A problem where the stream's captures have not all come back."""
+    reader, codecs = TopicReader(settings.bootstrap_servers, settings.positions_topic), Codecs()
+    found: set[str] = set()
+
+    def complete() -> bool:
+        found.update(codecs.decode_fix(message.value() or b"").capture_id for message in reader.read_out())
+        return found >= set(sent)
+
+    try:
+        eventually(complete, 60, "the stream's last fix")
+    except AssertionError as error:
+        return [f"{error}: {len(set(sent) - found)} of {len(sent)} are missing"]
+    finally:
+        reader.close()
+    return []
+
+
+async def _run(url: str, network: Network, clients: int, each: int) -> Run:
+    """So many clients at once, each one request after the other, every capture another one."""
+    run = Run(clients)
+    simulated = Simulator(network, seed=clients).captures(clients * each)
+    bodies = [_body(capture) for capture, _ in simulated]
+    timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=timeout) as session:
+        await asyncio.gather(*[_client(session, url, bodies[n * each : (n + 1) * each], run) for n in range(clients)])
+    return run
+
+
+async def _client(session: aiohttp.ClientSession, url: str, bodies: Sequence[bytes], run: Run) -> None:
+    for body in bodies:
+        run.sent += 1
+        started = time.perf_counter()
+        try:
+            async with session.post(url, data=body, headers={"Content-Type": "application/json"}) as answer:
+                text = await answer.text()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            run.problems.append(f"no answer: {type(error).__name__}: {error}")
+            continue
+        if answer.status == 200:
+            run.ok += 1
+            run.took_ms.append((time.perf_counter() - started) * 1e3)
+        elif answer.status in (429, 503) and "Retry-After" in answer.headers:
+            run.rejected += 1
+        else:
+            run.problems.append(f"{answer.status}: {text[:200]}")
+
+
+def _body(capture: IqCapture) -> bytes:
+    value = asdict(capture)
+    value["captured_at"] = value.pop("captured_at_us")
+    for channel in value["channels"]:
+        channel["samples"] = base64.b64encode(channel["samples"]).decode()
+    return json.dumps(value).encode()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
