@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
+from pydantic import SecretStr
 
 from stream_app.kafka.embedded import free_port
 from stream_app.kafka.topics import ensure_topics
@@ -54,7 +55,10 @@ class WorkerProcess:
         self.port = free_port()
         self._log = folder / f"{name}.log"
         values = settings.model_dump(exclude_none=True) | {"web_port": self.port, "web_host": "127.0.0.1"}
-        environment = {f"FIXSTREAM_{key.upper()}": str(value) for key, value in values.items()}
+        environment = {
+            f"FIXSTREAM_{key.upper()}": value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+            for key, value in values.items()
+        }
         with self._log.open("wb") as out:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "stream_app.cli.main", "worker"],
