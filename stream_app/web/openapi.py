@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field, TypeAdapter
 from pydantic.json_schema import models_json_schema
@@ -58,13 +58,22 @@ class Live(BaseModel):
     live: bool
 
 
+class Applied(BaseModel):
+    """What this worker made of the newest deployment."""
+
+    revision: int
+    state: Literal["LOADING", "APPLIED", "REFUSED"]
+    reason: str
+
+
 class Ready(BaseModel):
     """Readiness, and in words what it lacks."""
 
     ready: bool
     reasons: list[str]
     lag: dict[str, int] = Field(description="Records not yet committed, by partition.")
-    cache: str
+    cache: str = Field(description="The cache's kind, and the state of its circuit breaker.")
+    deployment: Applied
 
 
 def describe(settings: Settings) -> dict[str, Any]:

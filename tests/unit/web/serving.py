@@ -44,6 +44,14 @@ INFO = ModelStatusInfo(
     routes=[RouteInfo("3", "@champion", 90.0, 0.9, RouteMode.LIVE, suspended=False, digest="00" * 32)],
 )
 
+READY = {
+    "ready": True,
+    "reasons": [],
+    "lag": {"0": 0},
+    "cache": "memory: closed",
+    "deployment": {"revision": 4, "state": "APPLIED", "reason": ""},
+}
+
 
 def fix_of(capture: IqCapture) -> Fix:
     """A fix that is easy to recognise: at the first receiver."""
@@ -163,7 +171,7 @@ def serve(**options: Any) -> Iterator[Served]:
     """The pages of a worker with these settings, in a thread of their own."""
     app = faust.App("web-test", broker="kafka://127.0.0.1:1", store="memory://")
     door, metrics = FakeDoor(), Metrics()
-    add_views(app, metrics, lambda: None, lambda: {"ready": True, "reasons": [], "lag": {"0": 0}, "cache": "memory"})
+    add_views(app, metrics, lambda: None, lambda: READY)
     add_predict_views(app, door, Settings(**options), metrics)
     loop = asyncio.new_event_loop()
     runner = web.AppRunner(app.web.web_app, access_log=None)
