@@ -88,12 +88,16 @@ class TopicFollower:
 
     def _end(self, partition: int, deadline: float) -> int:
         """The offset after the partition's last record; where nothing is kept, none is to be waited for."""
-        wait_s = max(0.1, deadline - time.monotonic())
-        try:
-            low, high = self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), timeout=wait_s)
-        except KafkaException as error:
-            raise BrokerUnavailable(f"the end of {self._where} is not known: {error.args[0].str()}") from error
-        return int(high) if high > low else 0
+        place = TopicPartition(self._topic, partition)
+        while True:
+            left_s = max(0.1, deadline - time.monotonic())
+            try:
+                low, high = self._consumer.get_watermark_offsets(place, timeout=left_s)
+                return int(high) if high > low else 0
+            except KafkaException as error:  # also for a moment after the topic was made, or its leader moved
+                if time.monotonic() + _TICK_S > deadline:
+                    raise BrokerUnavailable(f"the end of {self._where} is not known: {error.args[0].str()}") from error
+            time.sleep(_TICK_S)
 
     def _say(self, error: KafkaError) -> None:
         if not self._away:
