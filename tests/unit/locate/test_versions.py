@@ -106,7 +106,8 @@ def test_what_a_version_cannot_answer_is_answered_by_the_next_and_says_so(does: 
     assert {(fix.model_version, fix.fallback, fix.cache) for fix in fixes} == {("2", True, CacheOutcome.MISS)}
     bad.does = "answer"
     again = fixes_of(part.locate([capture("capture-0", 0)]))
-    assert (again[0].model_version, again[0].fallback) == ("1", False)  # nothing was remembered in its name
+    assert (again[0].model_version, again[0].fallback) == ("1", False)
+    assert (again[0].latitude, again[0].cache) == (41.0, CacheOutcome.MISS)  # nothing was remembered in its name
 
 
 def test_no_version_that_can_answer_is_an_error_that_names_them_all() -> None:
@@ -156,10 +157,14 @@ def test_one_capture_that_no_model_can_answer_suspends_nobody() -> None:
 
 
 def test_equal_captures_follow_their_leader_to_another_version() -> None:
-    part = locator((Model("1", does="raise"), 100), (Model("2"), 0), cache=True)
+    bad = Model("1", does="raise")
+    part = locator((bad, 100), (Model("2"), 0), cache=True)
     results = fixes_of(part.locate([capture("a"), capture("b")]))
     assert [(fix.model_version, fix.fallback) for fix in results] == [("2", True)] * 2
     assert outcomes(results) == ["MISS", "BATCH"]
+    bad.does = "answer"
+    again = fixes_of(part.locate([capture("c")]))
+    assert (again[0].latitude, again[0].cache) == (41.0, CacheOutcome.MISS)
 
 
 def test_a_shadow_answers_from_the_features_that_are_there_and_counts_as_no_traffic() -> None:
