@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test lint bench http-load lock
+.PHONY: demo test lint bench control-drill http-load lock
 
 $(BIN)/pip:
 	@$(PYTHON) -m venv $(VENV)
@@ -38,6 +38,10 @@ bench: $(VENV)/.stamp-dev
 # Many clients at a worker's POST /predict with the stream running beside; writes build/http.json.
 http-load: $(VENV)/.stamp-dev
 	$(BIN)/python -m tests.load.http_load
+
+# Deployments under load on real Kafka, Redis and MLflow; writes build/control.json.
+control-drill: $(VENV)/.stamp-dev
+	$(BIN)/python -m tests.load.control_drill $(ARGS)
 
 # Newest versions within pyproject's ranges, with hashes.
 lock: | $(BIN)/pip

@@ -45,7 +45,10 @@ class Loader:
 
     def _open(self, name: str, file: ModelFile) -> LocatingModel:
         settings = self._settings
-        return OnnxSession.load(file.path, name, file.version, settings.inference_threads, settings.max_batch)
+        try:
+            return OnnxSession.load(file.path, name, file.version, settings.inference_threads, settings.max_batch)
+        except ModelError as error:
+            raise type(error)(f"model {name} version {file.version}: {error}") from error
 
 
 def _key(model: LocatingModel) -> tuple[str, str, str]:

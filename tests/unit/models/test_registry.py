@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stream_app.errors import ModelNotFound, RegistryUnavailable
+from stream_app.errors import ModelError, ModelNotFound, RegistryUnavailable
 from stream_app.models.registry import Registry
 from tests.support.servers import MlflowServer
 
@@ -88,3 +88,25 @@ def test_a_damaged_copy_is_fetched_again(uri: str, files: list[Path], tmp_path: 
     registry.register("m", files[0], alias="champion")
     registry.fetch("m", "@champion").path.write_bytes(b"damaged")
     assert registry.fetch("m", "@champion").path.read_bytes() == files[0].read_bytes()
+
+
+def test_a_file_above_the_limit_is_refused(uri: str, files: list[Path], tmp_path: Path) -> None:
+    Registry(uri, tmp_path / "writer").register("model", files[0], alias="champion")
+    with pytest.raises(ModelError, match="FIXSTREAM_MAX_MODEL_BYTES"):
+        Registry(uri, tmp_path / "models", max_bytes=files[0].stat().st_size - 1).fetch("model", "@champion")
+    assert Registry(uri, tmp_path / "models", max_bytes=files[0].stat().st_size).fetch("model", "@champion")
+
+
+def test_what_the_registry_knows_of_a_version(uri: str, files: list[Path], tmp_path: Path) -> None:
+    registry = Registry(uri, tmp_path / "models")
+    from mlflow import MlflowClient  # it takes a second to import
+
+    version = registry.register("model", files[0], alias="champion")
+    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    client.set_model_version_tag("model", version, "training_samples", "1200")
+    client.log_metric(client.get_model_version("model", version).run_id, "accuracy_meters", 7.5)
+    found = registry.details("model", version)
+    assert (found.aliases, found.accuracy_m, found.training_samples) == (("champion",), 7.5, 1200)
+    assert found.run_id
+    assert found.created_at_us
+    assert registry.resolve("model", "@champion") == version
