@@ -170,9 +170,9 @@ class Deployer:
         return await loop.run_in_executor(self._thread, self._loader.load, deployment, self.fleet)
 
     def _take(self, fleet: Fleet) -> None:
+        self._use(fleet)
         self.fleet, self.applied_at_us = fleet, time.time_ns() // 1000
         self._metrics.control_revision.set(fleet.deployment.revision)
-        self._use(fleet)
         self.loaded.set()
 
     def _turn(self, deployment: Deployment, state: DeploymentState, reason: str) -> None:
