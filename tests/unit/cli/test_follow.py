@@ -16,12 +16,13 @@ from stream_app.kafka.embedded import free_port
 from stream_app.web.webhook import webhook_server, why_refused
 
 SECRET = "s3cret"
+NOW_S = 1_700_000_000.0
 BODY = json.dumps({"entity": "model_version_alias", "action": "created", "data": {"alias": "Käfer"}})
 
 
-def signed(body: str = BODY, secret: str = SECRET, age_s: float = 0.0, **headers: str) -> dict[str, str]:
+def signed(body: str = BODY, secret: str = SECRET, now_s: float = NOW_S, **headers: str) -> dict[str, str]:
     """The headers that MLflow itself makes for a delivery."""
-    stamp = str(int(time.time() - age_s))
+    stamp = str(int(now_s))
     made = {
         "X-MLflow-Delivery-Id": "d-1",
         "X-MLflow-Timestamp": stamp,
@@ -31,12 +32,12 @@ def signed(body: str = BODY, secret: str = SECRET, age_s: float = 0.0, **headers
 
 
 def refused(headers: dict[str, str], body: str = BODY) -> str | None:
-    return why_refused(headers, body.encode(), SECRET, time.time())
+    return why_refused(headers, body.encode(), SECRET, NOW_S)
 
 
 def test_what_mlflow_signed_is_taken() -> None:
     assert refused(signed()) is None
-    assert refused(signed(age_s=290)) is None
+    assert refused(signed(now_s=NOW_S - 290)) is None
 
 
 @pytest.mark.parametrize(
@@ -45,12 +46,12 @@ def test_what_mlflow_signed_is_taken() -> None:
         (signed(secret="another"), BODY, "FIXSTREAM_WEBHOOK_SECRET"),
         (signed(), BODY + " ", "does not fit"),
         (signed(**{"X-MLflow-Delivery-Id": "d-2"}), BODY, "does not fit"),
-        (signed(**{"X-MLflow-Timestamp": str(int(time.time()) + 1)}), BODY, "does not fit"),
+        (signed(**{"X-MLflow-Timestamp": str(int(NOW_S) + 1)}), BODY, "does not fit"),
         (signed(**{"X-MLflow-Signature": "v1,"}), BODY, "does not fit"),
         (signed(**{"X-MLflow-Signature": "\udce9é"}), BODY, "does not fit"),
         ({}, BODY, "does not fit"),
-        (signed(age_s=310), BODY, "a replay"),
-        (signed(age_s=-310), BODY, "a replay"),
+        (signed(now_s=NOW_S - 310), BODY, "a replay"),
+        (signed(now_s=NOW_S + 310), BODY, "a replay"),
     ],
 )
 def test_what_it_did_not_sign_or_long_ago_is_refused(headers: dict[str, str], body: str, words: str) -> None:
@@ -75,9 +76,9 @@ def test_the_door_answers_and_only_a_signed_delivery_is_heard() -> None:
                     pass
             return [
                 await post(session, BODY.encode(), {}),
-                await post(session, BODY.encode(), signed(secret="another")),
+                await post(session, BODY.encode(), signed(secret="another", now_s=time.time())),
                 await post(session, b"x" * 1_000_000, {}),
-                await post(session, BODY.encode(), signed()),
+                await post(session, BODY.encode(), signed(now_s=time.time())),
             ]
 
     assert asyncio.run(talk()) == [401, 401, 413, 204]
