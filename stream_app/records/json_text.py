@@ -18,6 +18,7 @@ _SPACE = r"[ \t\n\r]*+"
 _PAIR = rf"\[{_SPACE}{_NUMBER}{_SPACE},{_SPACE}{_NUMBER}{_SPACE}\]"
 _FIRST_PAIR = re.compile(rf"{_SPACE}{_PAIR}{_SPACE}(?=[,\]])")
 _PAIRS = re.compile(rf"{_SPACE}{_PAIR}(?:{_SPACE},{_SPACE}{_PAIR}){{0,4095}}+{_SPACE}")
+_NO_BRACKETS = dict.fromkeys(map(ord, "[] \t\n\r"))
 _BASE64_PIECE = 2**20  # characters, a multiple of 4
 
 _Scan = Callable[[str, int], tuple[Any, int]]
@@ -69,7 +70,8 @@ def _pairs(text: str, at: int) -> tuple[NDArray[np.float64], int] | None:
     """Pairs up to the closing ]; None where the array holds anything else."""
     pieces = []
     while (run := _PAIRS.match(text, at)) is not None:
-        pieces.append(np.asarray(json.loads(f"[{run[0]}]"), np.float64))
+        # As lists of lists they would be objects for the garbage collector to walk, with the lock held.
+        pieces.append(np.fromstring(run[0].translate(_NO_BRACKETS), np.float64, sep=",").reshape(-1, 2))
         at = run.end() + 1
         if text[run.end() : at] == "]":
             return np.concatenate(pieces), at
