@@ -89,24 +89,25 @@ def rollback(
     model: Model = None,
     note: Note = "",
     bootstrap: Bootstrap = None,
-    registry: RegistryUri = None,
     wait: Wait = False,
     timeout: Timeout = 60.0,
-    no_check: NoCheck = False,
 ) -> None:
-    """Go back: deploy the routes and the split of an earlier revision, as a new one."""
+    """Go back: deploy the routes and the split of an earlier revision, as a new one.
+
+    The registry is not asked: these versions have run, and a way back must not depend on it.
+    """
     from dataclasses import replace
 
     from stream_app.models.control import settings_deployment, to_return_to
 
-    settings = settings_for(bootstrap, registry, model)
+    settings = settings_for(bootstrap, None, model)
 
     def back(history: list[Deployment]) -> Deployment:
         first = settings_deployment(settings.model_name, settings.model_ref)
         earlier = to_return_to(history, first, to)
         return replace(earlier, note=note or f"rollback to revision {earlier.revision}")
 
-    _issue(settings, back, not no_check, timeout if wait else None)
+    _issue(settings, back, check=False, wait_s=timeout if wait else None)
 
 
 def settings_for(bootstrap: str | None, registry: str | None, model: str | None) -> Settings:

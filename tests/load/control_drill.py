@@ -178,7 +178,7 @@ def rollback(drill: Drill) -> float:
     drill.deploy(Route("2", 1.0))
     begin = time.monotonic()
     command = [sys.executable, "-m", "stream_app.cli.main", "rollback", "--model", NAME]
-    command += ["--bootstrap", drill.settings.bootstrap_servers, "--registry", drill.settings.registry_uri, "--wait"]
+    command += ["--bootstrap", drill.settings.bootstrap_servers, "--wait"]
     environment = {"FIXSTREAM_CONTROL_TOPIC": drill.settings.control_topic}
     environment["FIXSTREAM_STATUS_TOPIC"] = drill.settings.status_topic
     done = subprocess.run(command, env=dict(_environment(), **environment), capture_output=True, text=True, check=False)

@@ -39,6 +39,12 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
         "model build",
         "model check",
         "model register",
+        "deploy",
+        "reload",
+        "rollback",
+        "status",
+        "compare",
+        "control follow",
     ],
 )
 def test_help_says_what_a_command_does(command: str) -> None:
