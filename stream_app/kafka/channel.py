@@ -61,6 +61,7 @@ class CaptureChannel(faust.Channel[MicroBatch]):  # type: ignore[misc,unused-ign
         self._committed: dict[tuple[str, int], int] = {}
         self._lag: dict[int, int] = {}
         self._draining = self._stopping = False
+        self._listening = False  # the consumer's thread waits for the stream, with nothing in hand
 
     def _clone_args(self) -> dict[str, Any]:
         return {**super()._clone_args(), "settings": self._settings, "metrics": self._metrics}
@@ -97,14 +98,16 @@ class CaptureChannel(faust.Channel[MicroBatch]):  # type: ignore[misc,unused-ign
         with self._changed:
             self._tracker.done(batch)
             self._changed.notify_all()
+        self._dispatch_offered()
 
     def offer(self, record: RawRecord) -> None:
         """A capture by another door, on the event loop: it joins the stream's next micro-batch, or makes its own."""
-        loop = asyncio.get_running_loop()
         with self._changed:
             self._offered.append(record)
-            busy = self._tracker.open_batches > 0
-        loop.call_later(self._settings.max_wait_ms / 1e3 if busy else 0.0, self._dispatch_offered, loop)
+            alone, busy = self._listening, self.in_flight > 0
+        if alone:
+            wait_s = self._settings.max_wait_ms / 1e3 if busy else 0.0
+            asyncio.get_running_loop().call_later(wait_s, self._dispatch_offered)
 
     async def drain(self, timeout: float) -> None:
         """Takes no more, waits up to ``timeout`` seconds for what is in flight, commits, leaves the group."""
@@ -120,17 +123,14 @@ class CaptureChannel(faust.Channel[MicroBatch]):  # type: ignore[misc,unused-ign
         self._stopping = True
         await asyncio.get_running_loop().run_in_executor(None, thread.join, 10.0)
 
-    def _dispatch_offered(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _dispatch_offered(self) -> None:
+        """While the consumer's thread waits for the stream, offered captures leave from here, on the event loop."""
+        settings = self._settings
         with self._changed:
-            records = [self._offered.popleft() for _ in range(min(len(self._offered), self._settings.max_batch))]
-            if not records:  # the consumer's thread took them along
-                return
-            batch = MicroBatch(records, "offered")
-            self._tracker.add(batch)
-            more = bool(self._offered)
-        asyncio.run_coroutine_threadsafe(self.put(batch), loop)
-        if more:
-            loop.call_soon(self._dispatch_offered, loop)
+            if not self._listening or self.in_flight >= settings.max_in_flight:
+                return  # the consumer's thread takes them along, or done() comes back here
+            records = [self._offered.popleft() for _ in range(min(len(self._offered), settings.max_batch))]
+        self._dispatch(records, "offered")
 
     # The rest runs in the consumer's thread.
 
@@ -194,17 +194,28 @@ class CaptureChannel(faust.Channel[MicroBatch]):  # type: ignore[misc,unused-ign
             return
         self._full_since = None
         self._set_paused(consumer, False)
+        self._take_offered(settings.max_batch // 2)
         room = settings.max_batch - len(self._pending)
         if room > 0:
             self._take(consumer.consume(room, 0))
-        with self._changed:
-            while self._offered and len(self._pending) < settings.max_batch:
-                self._pending.append(self._offered.popleft())
+        self._take_offered(settings.max_batch)
         reason, wait_s = why_leave(self._pending, self.in_flight, settings, time.perf_counter())
         if reason is not None:
-            self._dispatch(reason)
-        else:
-            self._take(consumer.consume(1, wait_s))
+            # A paused poll may have added a few over max_batch.
+            leaving, self._pending = self._pending[: settings.max_batch], self._pending[settings.max_batch :]
+            self._dispatch(leaving, reason)
+            return
+        with self._changed:
+            self._listening = not self._pending and not self._offered
+            wait_s = wait_s if self._listening or self._pending else 0.0
+        self._take(consumer.consume(1, wait_s))
+        self._listening = False
+
+    def _take_offered(self, limit: int) -> None:
+        """Offered captures join what waits, up to ``limit`` in all: half a batch is theirs, whatever the backlog."""
+        with self._changed:
+            while self._offered and len(self._pending) < limit:
+                self._pending.append(self._offered.popleft())
 
     def _take(self, messages: list[Message]) -> None:
         now = time.perf_counter()
@@ -234,11 +245,10 @@ class CaptureChannel(faust.Channel[MicroBatch]):  # type: ignore[misc,unused-ign
             if record.reply is not None:
                 record.reply(Overloaded("the worker is stopping: ask another one"))
 
-    def _dispatch(self, reason: str) -> None:
-        # A paused poll may have added a few over max_batch.
-        size = self._settings.max_batch
-        batch = MicroBatch(self._pending[:size], reason)
-        self._pending = self._pending[size:]
+    def _dispatch(self, records: list[RawRecord], reason: str) -> None:
+        if not records:
+            return
+        batch = MicroBatch(records, reason)
         with self._changed:
             self._tracker.add(batch)
         if self._loop is not None:
