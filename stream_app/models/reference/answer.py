@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stream_app.models.reference.geometry import Plane
 from stream_app.models.reference.graph import DOUBLE, FLOAT, Graph
@@ -20,16 +21,16 @@ OUTPUTS: dict[str, tuple[int, list[int | str]]] = {
 def moments(g: Graph, points: str, log_mass: str) -> tuple[str, str, str]:
     """Masses [N, G], mean [N, 1, 2] and covariance [N, 2, 2] m² of points [N, G, 2]."""
     mass = g.op("Softmax", log_mass, axis=-1)
-    column = g.axes("Unsqueeze", mass, 2)
-    mean = g.sum(g.op("Mul", points, column), 1, keep=True)
-    offset = g.op("Sub", points, mean)
-    turned = g.op("Transpose", g.op("Mul", offset, column), perm=[0, 2, 1])
-    return mass, mean, g.op("MatMul", turned, offset)
+    mean = g.op("MatMul", g.axes("Unsqueeze", mass, 1), points)
+    # Doubles hold the squares of an area's metres to well below FLOOR_M2.
+    weighted = g.op("Transpose", g.op("Mul", points, g.axes("Unsqueeze", mass, 2)), perm=[0, 2, 1])
+    square = g.op("MatMul", g.op("Transpose", mean, perm=[0, 2, 1]), mean)
+    return mass, mean, g.op("Sub", g.op("MatMul", weighted, points), square)
 
 
-def within_cells(g: Graph, mass: str, spread: str) -> str:
-    """Covariance [N, 2, 2] m² that points' own variances [N, G, 2] add, and a floor."""
-    own = g.sum(g.op("Mul", spread, g.axes("Unsqueeze", mass, 2)), 1, keep=True)
+def within_cells(g: Graph, mass: str, spread: NDArray[np.float64]) -> str:
+    """Covariance [N, 2, 2] m² that points' own variances [G, 2] add, and a floor."""
+    own = g.op("MatMul", g.axes("Unsqueeze", mass, 1), g.const(spread))
     return g.op("Mul", g.op("Add", own, g.const(FLOOR_M2)), g.const(np.eye(2)))
 
 

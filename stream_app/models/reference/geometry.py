@@ -8,9 +8,9 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
-from stream_app.models.reference.graph import Graph
+from stream_app.models.reference.graph import FLOAT, Graph
 
 if TYPE_CHECKING:
     from stream_app.network.file import Network
@@ -65,16 +65,22 @@ class Plane:
         scaled = g.op("Div", swapped, g.const([self.per_lat, self.per_lon]))
         return g.op("Add", scaled, g.const([self.lat0, self.lon0]))
 
-    def distances(self, g: Graph, points: str, receivers: str) -> str:
-        """Metres [N, G, R] from points [N or 1, G, 2] to receivers [N, R, 3] (degrees, degrees, m)."""
+    def distances(self, g: Graph, points: str, receivers: str, coarse: bool = False) -> str:
+        """Metres [N, R, G] from points [N or 1, G, 2] to receivers [N, R, 3] (degrees, degrees, m).
+
+        As double; ``coarse`` as float32, good to 1e-7 of the area's size, in half the time.
+        """
         at = self.lat_lon(g, points)
         x = _graph_ecef(g, g.take(at, 0), g.take(at, 1), g.const(self.altitude))
         y = _graph_ecef(g, *(g.take(receivers, k) for k in range(3)))
         squares = []
-        for p, r in zip(x, y, strict=True):
-            difference = g.op("Sub", g.axes("Unsqueeze", p, 2), g.axes("Unsqueeze", r, 1))
+        for p, r, middle in zip(x, y, _ecef(self.lat0, self.lon0, self.altitude), strict=True):
+            # About the area's middle, single precision has digits enough.
+            near = [g.op("Sub", part, g.const(middle)) for part in (p, r)]
+            point, receiver = (g.cast(part, FLOAT) for part in near) if coarse else near
+            difference = g.op("Sub", g.axes("Unsqueeze", point, 1), g.axes("Unsqueeze", receiver, 2))
             squares.append(g.op("Mul", difference, difference))
-        return self._along(g, g.op("Sum", *squares))
+        return self._along(g, g.op("Sum", *squares), np.float32 if coarse else np.float64)
 
     def between(self, g: Graph, receivers: str) -> str:
         """Metres [N, P] between the receivers [N, R, 3] of each pair."""
@@ -87,15 +93,15 @@ class Plane:
             squares.append(g.op("Mul", difference, difference))
         return self._along(g, g.op("Sum", *squares))
 
-    def _along(self, g: Graph, chord2: str) -> str:
+    def _along(self, g: Graph, chord2: str, kind: DTypeLike = np.float64) -> str:
         """Metres along the signal's path from squared chords."""
         chord = g.op("Sqrt", chord2)
         if self.network.path != "ground_wave":
             return chord
         # The arcsine's series: ONNX Runtime has no double Asin.
-        k = g.op("Mul", chord2, g.const(1 / (_R * _R)))
-        inner = g.op("Add", g.op("Mul", k, g.const(3 / 640)), g.const(1 / 24))
-        return g.op("Mul", chord, g.op("Add", g.op("Mul", k, inner), g.const(1.0)))
+        k = g.op("Mul", chord2, g.const(1 / (_R * _R), kind))
+        inner = g.op("Add", g.op("Mul", k, g.const(3 / 640, kind)), g.const(1 / 24, kind))
+        return g.op("Mul", chord, g.op("Add", g.op("Mul", k, inner), g.const(1.0, kind)))
 
 
 def _ecef(lat: float, lon: float, alt: float) -> NDArray[np.float64]:

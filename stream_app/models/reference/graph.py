@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike, DTypeLike
 from onnx import TensorProto, helper, numpy_helper
 
 OPSET = 17
-DOUBLE, FLOAT, INT64 = TensorProto.DOUBLE, TensorProto.FLOAT, TensorProto.INT64
+DOUBLE, FLOAT = TensorProto.DOUBLE, TensorProto.FLOAT
+INT32, INT64 = TensorProto.INT32, TensorProto.INT64
 
 
 class Graph:

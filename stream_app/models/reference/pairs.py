@@ -9,7 +9,7 @@ import numpy as np
 
 from stream_app.models import contract
 from stream_app.models.reference.geometry import Plane
-from stream_app.models.reference.graph import DOUBLE, FLOAT, INT64, Graph
+from stream_app.models.reference.graph import DOUBLE, FLOAT, INT32, Graph
 
 PIVOT = 1e-6  # coherence² stays this far below one
 
@@ -37,24 +37,24 @@ class Pairs:
             size = 2**power
             windows.append(g.op("MaxPool", self.square, kernel_shape=[size], pads=[0, size - 1], strides=[1]))
         self._windows = g.op("Concat", *windows, axis=2)
-        self._sizes = g.const([2**power for power in range(len(windows))], np.int64)
+        self._sizes = g.const([2**power for power in range(len(windows))], np.int32)
 
     def ends_of(self, by_receiver: str, axis: int) -> tuple[str, str]:
         """Values of each pair's first and second receiver along ``axis``, R long before and P after."""
         g = self._g
-        first, second = np.array(self.ends, np.int64).reshape(-1, 2).T
+        first, second = np.array(self.ends, np.int32).reshape(-1, 2).T
         return (
-            g.op("Gather", by_receiver, g.const(first, np.int64), axis=axis),
-            g.op("Gather", by_receiver, g.const(second, np.int64), axis=axis),
+            g.op("Gather", by_receiver, g.const(first, np.int32), axis=axis),
+            g.op("Gather", by_receiver, g.const(second, np.int32), axis=axis),
         )
 
     def index(self, distances: str) -> str:
-        """Fractional lag index float32 [N, P, G] of distances double [N, G, R]."""
+        """Fractional lag index float32 [N, P, G] of distances float32 or double [N, R, G]."""
         g = self._g
-        first, second = self.ends_of(g.op("Transpose", distances, perm=[0, 2, 1]), 1)
-        scale = g.const(self.per_second / self._plane.network.speed_m_s)
-        lag = g.op("Mul", g.op("Sub", first, second), scale)
-        return g.cast(g.op("Add", lag, g.const((self.lags - 1) / 2)), FLOAT)
+        first, second = self.ends_of(distances, 1)
+        scale = g.const(self.per_second / self._plane.network.speed_m_s, np.float32)
+        lag = g.op("Mul", g.cast(g.op("Sub", first, second), FLOAT), scale)
+        return g.op("Add", lag, g.const((self.lags - 1) / 2, np.float32))
 
     def reach(self, distances: str, radius_m: float) -> str:
         """How many lags a pair's lag changes within ``radius_m`` of points, float32 [N, P, G].
@@ -63,8 +63,8 @@ class Pairs:
         sqrt((b² - (d_i - d_j)²) / (d_i d_j)), b the baseline; nearer than the radius a direction is any.
         """
         g = self._g
-        near = g.op("Add", g.op("Transpose", distances, perm=[0, 2, 1]), g.const(radius_m))
-        first, second = (g.cast(x, FLOAT) for x in self.ends_of(near, 1))
+        near = g.op("Add", g.cast(distances, FLOAT), g.const(radius_m, np.float32))
+        first, second = self.ends_of(near, 1)
         difference = g.op("Sub", first, second)
         baseline = g.axes("Unsqueeze", g.cast(self._baselines, FLOAT), 2)
         square = g.op("Sub", g.op("Mul", baseline, baseline), g.op("Mul", difference, difference))
@@ -80,7 +80,7 @@ class Pairs:
         index = g.op("Clip", index, g.const(1, np.float32), g.const(self.lags - 2.01, np.float32))
         whole = g.op("Floor", index)
         u = g.op("Sub", index, whole)
-        base = g.cast(whole, INT64)
+        base = g.cast(whole, INT32)
         nodes = (-1, 0, 1, 2)
         parts: tuple[list[str], list[str]] = ([], [])
         for node in nodes:
@@ -88,7 +88,7 @@ class Pairs:
             weight = g.const(1 / math.prod(node - k for k in others), np.float32)
             for k in others:
                 weight = g.op("Mul", weight, g.op("Sub", u, g.const(k, np.float32)))
-            at = g.op("Add", base, g.const(node, np.int64))
+            at = g.op("Add", base, g.const(node, np.int32))
             for part, source in zip(parts, (self.real, self.imag), strict=True):
                 part.append(g.op("Mul", weight, g.op("GatherElements", source, at, axis=2)))
         return g.op("Sum", *parts[0]), g.op("Sum", *parts[1])
@@ -97,16 +97,16 @@ class Pairs:
         """Largest squared coherence float32 [N, P, G] from ``index`` - ``reach`` to ``index`` + ``reach``."""
         g = self._g
         first, last = g.const(0, np.float32), g.const(self.lags - 1, np.float32)
-        low = g.cast(g.op("Clip", g.op("Floor", g.op("Sub", index, reach)), first, last), INT64)
-        high = g.cast(g.op("Clip", g.op("Ceil", g.op("Add", index, reach)), first, last), INT64)
-        width = g.cast(g.op("Add", g.op("Sub", high, low), g.const(1, np.int64)), FLOAT)
+        low = g.cast(g.op("Clip", g.op("Floor", g.op("Sub", index, reach)), first, last), INT32)
+        high = g.cast(g.op("Clip", g.op("Ceil", g.op("Add", index, reach)), first, last), INT32)
+        width = g.cast(g.op("Add", g.op("Sub", high, low), g.const(1, np.int32)), FLOAT)
         # Half a lag more keeps whole powers of two on the right side of rounding.
         log2 = g.op(
             "Mul", g.op("Log", g.op("Add", width, g.const(0.5, np.float32))), g.const(1 / math.log(2), np.float32)
         )
-        power = g.cast(g.op("Floor", log2), INT64)
-        table = g.op("Mul", power, g.const(self.lags, np.int64))
-        end = g.op("Add", g.op("Sub", high, g.op("Gather", self._sizes, power, axis=0)), g.const(1, np.int64))
+        power = g.cast(g.op("Floor", log2), INT32)
+        table = g.op("Mul", power, g.const(self.lags, np.int32))
+        end = g.op("Add", g.op("Sub", high, g.op("Gather", self._sizes, power, axis=0)), g.const(1, np.int32))
         left = g.op("GatherElements", self._windows, g.op("Add", table, low), axis=2)
         right = g.op("GatherElements", self._windows, g.op("Add", table, end), axis=2)
         return g.op("Max", left, right)

@@ -30,7 +30,7 @@ def build_power(network: Network) -> onnx.ModelProto:
     total = g.op("Log", g.op("Add", g.sum(power, 2, 3), g.const(1e-30)))
     level = g.axes("Unsqueeze", g.op("Mul", total, g.const(10 / np.log(10))), 1)
     distance = plane.distances(g, g.const(nodes[None]), contract.INPUT_POSITIONS)
-    distance = g.op("Max", distance, g.const(_NEAREST_M))
+    distance = g.op("Max", g.op("Transpose", distance, perm=[0, 2, 1]), g.const(_NEAREST_M))
     loss = g.op("Mul", g.op("Log", distance), g.const(10 / np.log(10) * network.path_loss_exponent))
     sent = g.op("Add", level, loss)
     present = g.op(
@@ -47,7 +47,7 @@ def build_power(network: Network) -> onnx.ModelProto:
     shape = g.op("Concat", g.op("Shape", log_mass), g.const([2], np.int64), axis=0)
     points = g.op("Expand", g.const(nodes[None]), shape)
     mass, centre, covariance = moments(g, points, log_mass)
-    covariance = g.op("Add", covariance, within_cells(g, mass, g.const((cell**2 / 12)[None, None])))
+    covariance = g.op("Add", covariance, within_cells(g, mass, np.tile(cell**2 / 12, (len(nodes), 1))))
     write(g, plane, _CELLS, points, mass, centre, covariance)
     inputs: dict[str, tuple[int, list[int | str]]] = {
         contract.INPUT_FEATURES: (FLOAT, ["N", count, 1, _SPEC["bands"]]),  # type: ignore[list-item]

@@ -106,13 +106,13 @@ class _Search:
         self._children = np.stack([x.ravel() for x in np.meshgrid(offsets, offsets)], -1)
         self.best = ""
 
-    def masses(self) -> tuple[str, str, str]:
-        """Points [N, G, 2] of all levels, their log masses [N, G], and their own variances [N, G, 2]."""
+    def masses(self) -> tuple[str, str, NDArray[np.float64]]:
+        """Points [N, G, 2] of all levels, their log masses [N, G], and their own variances [G, 2]."""
         g = self._g
         start = g.const(self._plane.grid(_CELLS)[None])
         batch = g.op("Shape", contract.INPUT_COUNT)
         points = g.op("Expand", start, g.op("Concat", batch, g.const([1, 1], np.int64), axis=0))
-        places, spreads, left = [], [], []
+        places, spreads, left, count = [], [], [], _CELLS**2
         for level in range(self._levels):
             cell = self._cell / 4.0**level
             value, pooled = self._rank(start if level == 0 else points, cell)
@@ -120,11 +120,12 @@ class _Search:
             top = g.op("ReduceMax", value, axes=[1], keepdims=1)
             gone = g.op("Expand", g.const(-1e9), g.op("Shape", kept))
             places.append(points)
-            spreads.append(self._spread(points, cell))
+            spreads.append((count, cell))
             left.append((g.op("ScatterElements", value, kept, gone, axis=1), top if pooled else "", cell))
             pick = g.op("Expand", g.axes("Unsqueeze", kept, 2), g.const([1, 1, 2], np.int64))
             parents = g.axes("Unsqueeze", g.op("GatherElements", points, pick, axis=1), 2)
             points = g.reshape(g.op("Add", parents, g.const(self._children * cell)), 0, -1, 2)
+            count = (_KEPT if pooled else _KEPT_FINE) * len(self._children)
         cell = self._cell / 4.0**self._levels
         finest = self._log_likelihood(self._pairs.index(self._distances(points)))
         best = g.op("ReduceMax", finest, axes=[1], keepdims=1)
@@ -133,11 +134,8 @@ class _Search:
         self.best = g.op("GatherElements", points, at, axis=1)
         masses = [self._mass(value, top, best, size) for value, top, size in left]
         masses.append(self._mass(finest, "", best, cell))
-        return (
-            g.op("Concat", *places, points, axis=1),
-            g.op("Concat", *masses, axis=1),
-            g.op("Concat", *spreads, self._spread(points, cell), axis=1),
-        )
+        spread = np.concatenate([np.tile(size**2 / 12, (n, 1)) for n, size in [*spreads, (count, cell)]])
+        return g.op("Concat", *places, points, axis=1), g.op("Concat", *masses, axis=1), spread
 
     def _rank(self, points: str, cell: NDArray[np.float64]) -> tuple[str, bool]:
         """Log-likelihood of cells double [N, G]: what their pairs reach, each for itself, or at their centres."""
@@ -160,11 +158,8 @@ class _Search:
             value = g.op("Sum", value, g.op("Neg", top), best, g.const(-_UNRESOLVED))
         return g.op("Add", g.op("Max", value, g.const(self._noise)), g.const(area))
 
-    def _spread(self, points: str, cell: NDArray[np.float64]) -> str:
-        return self._g.op("Add", self._g.op("Mul", points, self._g.const(0.0)), self._g.const(cell**2 / 12))
-
     def _distances(self, points: str) -> str:
-        return self._plane.distances(self._g, points, contract.INPUT_POSITIONS)
+        return self._plane.distances(self._g, points, contract.INPUT_POSITIONS, coarse=True)
 
     def _log_likelihood(self, index: str) -> str:
         """-M log det C, double [N, G], by Schur complements of the Hermitian matrix in real arithmetic."""

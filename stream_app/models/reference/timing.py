@@ -48,9 +48,9 @@ def timing(g: Graph, plane: Plane, pairs: Pairs, mean: str) -> tuple[str, str, s
     points = g.op("Add", mean, offsets)
     away = plane.distances(g, points, contract.INPUT_POSITIONS)
     later = g.op("Mul", g.op("Sub", away, middle), g.const(1 / plane.network.speed_m_s))
-    z = g.op("MatMul", later, g.op("Transpose", gain, perm=[0, 2, 1]))  # [N, G, 2]
-    first = g.op("Div", g.take(z, 0, 2), root)
-    second = g.op("Div", g.op("Sub", g.take(z, 1, 2), g.op("Mul", lower, first)), last)
+    z = g.op("MatMul", gain, later)  # [N, 2, G]
+    first = g.op("Div", g.take(z, 0, 1), root)
+    second = g.op("Div", g.op("Sub", g.take(z, 1, 1), g.op("Mul", lower, first)), last)
     squares = g.op("Add", g.op("Mul", first, first), g.op("Mul", second, second))
     log_mass = g.op("Mul", squares, g.const(-0.5))
     beyond = g.op("Greater", plane.reach(g, points), g.const(1.0))
@@ -62,12 +62,13 @@ def timing(g: Graph, plane: Plane, pairs: Pairs, mean: str) -> tuple[str, str, s
 
 
 def _gain(g: Graph, plane: Plane, pairs: Pairs, mean: str) -> tuple[str, str]:
-    """m/s, double [N, 2, R]: the fix's answer to arrival times; and its own distances [N, 1, R]."""
+    """m/s, double [N, 2, R]: the fix's answer to arrival times; and its own distances [N, R, 1]."""
     around = g.op("Add", mean, g.const(np.array([[[0, 0], [_STEP_M, 0], [0, _STEP_M]]])))
     distances = plane.distances(g, around, contract.INPUT_POSITIONS)
-    middle = g.op("Gather", distances, g.const([0], np.int64), axis=1)
-    moved = g.op("Gather", distances, g.const([1, 2], np.int64), axis=1)
-    slope = g.op("Div", g.op("Sub", moved, middle), g.const(_STEP_M * plane.network.speed_m_s))  # [N, 2, R]
+    middle = g.op("Gather", distances, g.const([0], np.int64), axis=2)
+    moved = g.op("Gather", distances, g.const([1, 2], np.int64), axis=2)
+    slope = g.op("Div", g.op("Sub", moved, middle), g.const(_STEP_M * plane.network.speed_m_s))
+    slope = g.op("Transpose", slope, perm=[0, 2, 1])  # [N, 2, R]
     index = pairs.index(middle)
     square = pairs.within(index, g.const(2, np.float32))
     square = g.cast(g.axes("Squeeze", square, 2), DOUBLE)
