@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -37,6 +38,7 @@ from tests.support.servers import MlflowServer, RedisServer
 from tests.support.worker import WorkerProcess, eventually, send_all, settings_for
 
 NAME = "drill"
+SPLIT = (Route("1", 90.0), Route("2", 10.0))
 SLACK_MS = 1000  # a batch in flight ends on the version it began with
 DEPLOYMENTS, BROKEN = 30, 5
 
@@ -145,7 +147,7 @@ def under_load(drill: Drill, traffic: Traffic, quiet_s: float, busy_s: float) ->
 
 def split_error(drill: Drill, fixes: Fixes, count: int) -> float:
     """Percentage points between a 90/10 split and what came, over ``count`` captures."""
-    drill.deploy(Route("1", 90.0), Route("2", 10.0))
+    drill.deploy(*SPLIT)
     pool = [capture for capture, _ in Simulator(drill.network, seed=77).captures(50)]
     records = []
     for number in range(count):
@@ -181,7 +183,7 @@ def rollback(drill: Drill) -> float:
     command += ["--bootstrap", drill.settings.bootstrap_servers, "--wait"]
     environment = {"FIXSTREAM_CONTROL_TOPIC": drill.settings.control_topic}
     environment["FIXSTREAM_STATUS_TOPIC"] = drill.settings.status_topic
-    done = subprocess.run(command, env=dict(_environment(), **environment), capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)
     took = time.monotonic() - begin
     assert done.returncode == 0, done.stdout + done.stderr
     drill.revision += 1
@@ -190,15 +192,6 @@ def rollback(drill: Drill) -> float:
     now = time.time_ns() // 1_000_000
     drill.applied.append((drill.revision, {"1", "2"}, now - round(took * 1000), now))
     return took
-
-
-SPLIT = (Route("1", 90.0), Route("2", 10.0))
-
-
-def _environment() -> dict[str, str]:
-    import os
-
-    return dict(os.environ)
 
 
 def reloads(drill: Drill) -> float:
@@ -298,7 +291,7 @@ def main() -> None:
     parser.add_argument("--split", type=int, default=10_000, help="captures that the split is counted over")
     options = parser.parse_args()
     result = run(options.quiet, options.busy, options.rate, options.split)
-    out = Path("build/control.json")
+    out = brokers.ROOT / "build" / "control.json"
     out.parent.mkdir(exist_ok=True)
     out.write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result, indent=2))
