@@ -15,6 +15,7 @@ from stream_app.errors import DeliveryFailed, ModelError, RegistryUnavailable
 from stream_app.kafka.publisher import Publisher
 from stream_app.kafka.records import Output
 from stream_app.metrics import Metrics
+from stream_app.models.control import settings_deployment
 from stream_app.models.fleet import Fleet
 from stream_app.models.loader import Loader
 from stream_app.records.codec import Codecs
@@ -24,7 +25,6 @@ from stream_app.records.deployment import (
     Deployment,
     DeploymentState,
     ModelStatus,
-    Route,
 )
 from stream_app.settings import Settings
 
@@ -121,13 +121,12 @@ class Deployer:
     def _desired(self) -> Deployment:
         if self._known:
             return self._known[-1]
-        settings = self._settings
-        return Deployment(settings.model_name, SETTINGS_REVISION, (Route(settings.model_ref, 1.0),))
+        return settings_deployment(self._settings.model_name, self._settings.model_ref)
 
     async def _apply(self, desired: Deployment) -> bool:
         """Whether nothing is left to do until something new comes."""
         again, self._again = self._again, False
-        if self.fleet is not None and self.fleet.deployment is desired and not again:
+        if self.fleet is not None and self.fleet.deployment == desired and not again:
             return True
         self._turn(desired, DeploymentState.LOADING, f"loading revision {desired.revision}")
         try:

@@ -17,22 +17,16 @@ import pytest
 
 from stream_app.models.reference import build_tdoa
 from stream_app.models.registry import Registry
-from stream_app.network.file import Network, load_network
+from stream_app.network.file import Network
 from stream_app.network.simulator import Simulator
 from stream_app.records.capture import IqCapture, key_of
 from stream_app.records.codec import Codecs
-from stream_app.resources import example_network
 from stream_app.settings import Settings
 from tests.support.brokers import Broker
 from tests.support.worker import TopicReader, WorkerProcess, eventually, send_all, settings_for
 
 pytestmark = pytest.mark.kafka
 CODECS = Codecs()
-
-
-@pytest.fixture(scope="module")
-def network() -> Network:
-    return load_network(example_network("demo"))
 
 
 @pytest.fixture

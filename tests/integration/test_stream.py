@@ -23,12 +23,11 @@ from stream_app.models.fleet import Fleet
 from stream_app.models.reference import build_tdoa
 from stream_app.models.registry import Registry
 from stream_app.models.session import OnnxSession
-from stream_app.network.file import Network, load_network
+from stream_app.network.file import Network
 from stream_app.network.simulator import Simulator
 from stream_app.records.capture import IqCapture, key_of
 from stream_app.records.codec import Codecs
 from stream_app.records.fix import CacheOutcome, Fix, Timings
-from stream_app.resources import example_network
 from stream_app.settings import Settings
 from tests.support.brokers import Broker
 from tests.support.servers import MlflowServer, RedisServer
@@ -38,11 +37,6 @@ pytestmark = pytest.mark.kafka
 COUNT = int(os.environ.get("FIXSTREAM_TEST_CAPTURES", "600"))
 POISON = 50
 FOREIGN = b"\xc3\x01" + b"no-such-" + b"schema"  # Avro's marker and a fingerprint that nobody knows
-
-
-@pytest.fixture(scope="module")
-def network() -> Network:
-    return load_network(example_network("demo"))
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,14 @@
+"""What the tests on real parts share."""
+
+from __future__ import annotations
+
+import pytest
+
+from stream_app.network.file import Network, load_network
+from stream_app.resources import example_network
+
+
+@pytest.fixture(scope="session")
+def network() -> Network:
+    """The demo network."""
+    return load_network(example_network("demo"))
