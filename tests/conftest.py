@@ -62,4 +62,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for report in skipped:
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
         write(f"skipped: {report.nodeid}: {reason.removeprefix('Skipped: ')}")
-    write(f"{len(skipped)} tests were skipped" if skipped else "no test was skipped")
+    count = len(skipped)
+    write(f"{count} test{'s were' if count > 1 else ' was'} skipped" if count else "no test was skipped")
