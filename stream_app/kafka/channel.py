@@ -24,7 +24,7 @@ _TICK_S = 0.1  # longest wait inside librdkafka, so that done batches and a stop
 _LAG_EVERY_S = 1.0
 _REVOKE_WAIT_S = 10.0  # how long a rebalance waits for captures in flight
 _RESTART_PAUSE_S = 1.0
-_COMMITTED_WAIT_S = 5.0
+_COMMITTED_WAIT_S = 2.0
 _PAUSE_AFTER_S = 1.0  # a pause throws away what librdkafka has read ahead: only for a stall, not for a full moment
 
 
@@ -274,7 +274,17 @@ class CaptureChannel(faust.Channel[MicroBatch]):  # type: ignore[misc,unused-ign
             (consumer.pause if paused else consumer.resume)(partitions)
             self._paused = paused
 
+    def _give_back(self) -> None:
+        """A rebalance may take seconds: captures by other doors do not wait for it."""
+        with self._changed:
+            self._offered.extendleft(reversed([r for r in self._pending if r.reply is not None]))
+            self._pending = [r for r in self._pending if r.reply is None]
+            self._listening = True
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._dispatch_offered)
+
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._give_back()
         consumer.incremental_assign(partitions)
         self._remember_committed(consumer, partitions)
         self._assigned |= {(p.topic, p.partition) for p in partitions}
@@ -282,6 +292,7 @@ class CaptureChannel(faust.Channel[MicroBatch]):  # type: ignore[misc,unused-ign
         log.info("Assigned partitions %s", sorted(p.partition for p in partitions))
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._give_back()
         leaving = {(p.topic, p.partition) for p in partitions}
         self._pending = [r for r in self._pending if (r.topic, r.partition) not in leaving]
         with self._changed:

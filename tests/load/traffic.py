@@ -36,7 +36,7 @@ class Traffic:
     def __init__(self, settings: Settings, network: Network, rate: float, keys: int = 1, seed: int = 1) -> None:
         self._topic, self._rate, self._keys = settings.captures_topic, rate, keys
         self._captures: Iterator[IqCapture] = (capture for capture, _ in Simulator(network, seed).captures(None))
-        self._producer = Producer({"bootstrap.servers": settings.bootstrap_servers, "enable.idempotence": True})
+        self._bootstrap = settings.bootstrap_servers
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="traffic")
         self.sent_ms: dict[str, int] = {}
@@ -51,17 +51,18 @@ class Traffic:
         self._thread.join()
 
     def _run(self) -> None:
+        producer = Producer({"bootstrap.servers": self._bootstrap, "enable.idempotence": True})
         begin, number = time.monotonic(), 0
         while not self._stop.wait(max(0.0, begin + number / self._rate - time.monotonic())):
             capture = replace(next(self._captures), capture_id=f"load-{number}")
             key = key_of(capture) if self._keys == 1 else f"key-{number % self._keys}".encode()
             self.sent_ms[capture.capture_id] = time.time_ns() // 1_000_000
-            self._producer.produce(
+            producer.produce(
                 self._topic, CODECS.encode_capture(capture), key, on_delivery=lambda error, _: self._delivered(error)
             )
-            self._producer.poll(0)
+            producer.poll(0)
             number += 1
-        self._producer.flush(30)
+        producer.flush(30)
 
     def _delivered(self, error: object) -> None:
         self.failed += error is not None
