@@ -43,12 +43,10 @@ http-load: $(VENV)/.stamp-dev
 control-drill: $(VENV)/.stamp-dev
 	$(BIN)/python -m tests.load.control_drill $(ARGS)
 
-# Newest versions within pyproject's ranges, with hashes.
+# Newest versions within pyproject's ranges, with hashes; the smaller sets are parts of the largest.
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 lock: | $(BIN)/pip
 	@$(PIP) 'uv>=0.5,<1'
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--no-header -o requirements/worker.txt pyproject.toml
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--no-header --extra embedded -o requirements/demo.txt pyproject.toml
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--no-header --extra embedded --extra dev -o requirements/dev.txt pyproject.toml
+	$(COMPILE) --extra embedded --extra dev -o requirements/dev.txt pyproject.toml
+	$(COMPILE) --extra embedded --constraint requirements/dev.txt -o requirements/demo.txt pyproject.toml
+	$(COMPILE) --constraint requirements/dev.txt -o requirements/worker.txt pyproject.toml
