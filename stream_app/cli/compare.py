@@ -197,10 +197,7 @@ class Pairing:
 
 
 def _side(fix: Fix) -> Side:
-    cross = fix.cov_east_north_m2
-    covariance = ((fix.cov_east_m2, cross), (cross, fix.cov_north_m2))
-    stated = StatedFix(fix.capture_id, fix.latitude, fix.longitude, covariance)
-    return Side(stated, fix.semi_major_m, fix.timings.total_ms)
+    return Side(StatedFix.of(fix), fix.semi_major_m, fix.timings.total_ms)
 
 
 def _row(side: Side) -> tuple[float, float, float, float]:

@@ -78,9 +78,7 @@ def _summary(network: Network, seen: list[SeenFix]) -> str:
     stated, places = {}, {}
     for item in seen:
         fix = item.fix
-        cross = fix.cov_east_north_m2
-        covariance = ((fix.cov_east_m2, cross), (cross, fix.cov_north_m2))
-        stated[fix.capture_id] = StatedFix(fix.capture_id, fix.latitude, fix.longitude, covariance)
+        stated[fix.capture_id] = StatedFix.of(fix)
         if item.truth is not None:
             places[fix.capture_id] = (item.truth.latitude, item.truth.longitude)
     if not places:

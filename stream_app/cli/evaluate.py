@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from stream_app.errors import FixesFileError
+from stream_app.records.fix import Fix
 
 # The 1-sigma ellipse holds 1 - exp(-1/2), the 39 % of the field.
 _SHARES = (-math.expm1(-0.5), 0.68, 0.95)
@@ -26,6 +27,11 @@ class StatedFix:
     latitude: float
     longitude: float
     covariance: tuple[tuple[float, float], tuple[float, float]]
+
+    @classmethod
+    def of(cls, fix: Fix) -> StatedFix:
+        """What a fix states."""
+        return cls(fix.capture_id, fix.latitude, fix.longitude, fix.covariance)
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,7 +79,7 @@ def as_json(fix: Fix) -> dict[str, Any]:
         "captured_at": datetime.fromtimestamp(fix.captured_at_us / 1e6, UTC).isoformat(timespec="microseconds"),
         "latitude": fix.latitude,
         "longitude": fix.longitude,
-        "covariance": [[fix.cov_east_m2, fix.cov_east_north_m2], [fix.cov_east_north_m2, fix.cov_north_m2]],
+        "covariance": fix.covariance,
         "semi_major_m": fix.semi_major_m,
         "semi_minor_m": fix.semi_minor_m,
         "orientation_deg": fix.orientation_deg,

@@ -54,3 +54,9 @@ class Fix:
     border: bool
     cache: CacheOutcome
     timings: Timings
+
+    @property
+    def covariance(self) -> tuple[tuple[float, float], tuple[float, float]]:
+        """Of the position, east and north, m²."""
+        cross = self.cov_east_north_m2
+        return (self.cov_east_m2, cross), (cross, self.cov_north_m2)

@@ -34,11 +34,7 @@ def test_of_500_ellipses_stated_at_68_percent_60_to_76_percent_hold_the_truth(tm
         for fix, (_, truth) in zip(locator.locate([capture for capture, _ in chunk]), chunk, strict=True):
             assert isinstance(fix, Fix)
             away = np.array(offset_en_m(fix.latitude, fix.longitude, truth.latitude, truth.longitude)).ravel()
-            covariance = [
-                [fix.cov_east_m2, fix.cov_east_north_m2],
-                [fix.cov_east_north_m2, fix.cov_north_m2],
-            ]
-            squares.append(away @ np.linalg.inv(covariance) @ away)
+            squares.append(away @ np.linalg.inv(fix.covariance) @ away)
             errors.append(np.hypot(*away))
     share = {p: float(np.mean(np.array(squares) < -2 * np.log(1 - p))) for p in (0.39, 0.68, 0.95)}
     assert 0.60 <= share[0.68] <= 0.76
