@@ -76,9 +76,12 @@ class Settings(BaseSettings):
 
 
 def load_settings(**values: Any) -> Settings:
-    """The environment's settings; ``values`` go before them. Raises SettingsError, which names the variable."""
+    """The environment's settings; ``values`` go before them, but for None: an option that was not given.
+
+    Raises SettingsError, which names the variable.
+    """
     try:
-        return Settings(**values)
+        return Settings(**{name: value for name, value in values.items() if value is not None})
     except ValidationError as error:
         first = error.errors()[0]
         name = "FIXSTREAM_" + "_".join(str(part) for part in first["loc"]).upper()

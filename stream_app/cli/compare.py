@@ -34,16 +34,16 @@ def compare(
     bootstrap: Bootstrap = None,
 ) -> None:
     """Compare shadow versions with the live ones: how far apart, how sure, how fast, and who is nearer to the truth."""
-    from stream_app.cli.deploy import settings_for
     from stream_app.cli.fixes import FixReader
     from stream_app.network.truth import read_truths
+    from stream_app.settings import load_settings
 
     if truth is not None and at is not None:
         raise typer.BadParameter("give --truth FILE or --at LAT,LON, not both")
     place = None if at is None else parse_place(at)
     if truth is not None:
         read_truths(truth)  # what is wrong with it is said before the wait
-    settings = settings_for(bootstrap, None, None)
+    settings = load_settings(bootstrap_servers=bootstrap)
     live = FixReader(settings, from_start)
     shadow = FixReader(settings.model_copy(update={"positions_topic": settings.shadow_topic}), from_start)
     pairing = Pairing()

@@ -49,10 +49,11 @@ def deploy(
     """
     from stream_app.models.control import parse_route
     from stream_app.records.deployment import Deployment, RouteMode
+    from stream_app.settings import load_settings
 
     wanted = [parse_route(text) for text in routes]
     wanted += [parse_route(text, RouteMode.SHADOW) for text in shadow or ()]
-    settings = settings_for(bootstrap, registry, model)
+    settings = load_settings(bootstrap_servers=bootstrap, registry_uri=registry, model_name=model)
     _issue(
         settings,
         lambda _: Deployment(settings.model_name, 0, tuple(wanted), split, note=note),
@@ -74,8 +75,9 @@ def reload(
     from dataclasses import replace
 
     from stream_app.models.control import settings_deployment
+    from stream_app.settings import load_settings
 
-    settings = settings_for(bootstrap, registry, model)
+    settings = load_settings(bootstrap_servers=bootstrap, registry_uri=registry, model_name=model)
 
     def again(history: list[Deployment]) -> Deployment:
         newest = history[-1] if history else settings_deployment(settings.model_name, settings.model_ref)
@@ -99,8 +101,9 @@ def rollback(
     from dataclasses import replace
 
     from stream_app.models.control import settings_deployment, to_return_to
+    from stream_app.settings import load_settings
 
-    settings = settings_for(bootstrap, None, model)
+    settings = load_settings(bootstrap_servers=bootstrap, model_name=model)
 
     def back(history: list[Deployment]) -> Deployment:
         first = settings_deployment(settings.model_name, settings.model_ref)
@@ -108,14 +111,6 @@ def rollback(
         return replace(earlier, note=note or f"rollback to revision {earlier.revision}")
 
     _issue(settings, back, check=False, wait_s=timeout if wait else None)
-
-
-def settings_for(bootstrap: str | None, registry: str | None, model: str | None) -> Settings:
-    """The settings of the environment; what is given goes before them. Raises SettingsError."""
-    from stream_app.settings import load_settings
-
-    given = {"bootstrap_servers": bootstrap, "registry_uri": registry, "model_name": model}
-    return load_settings(**{name: value for name, value in given.items() if value is not None})
 
 
 def next_of(deployment: Deployment, history: list[Deployment], issued_by: str) -> Deployment:

@@ -43,15 +43,15 @@ def follow(
     registry: RegistryUri = None,
 ) -> None:
     """Watch the aliases of the newest deployment, and deploy its routes again when one moves. Ends at Ctrl-C."""
-    from stream_app.cli.deploy import settings_for
     from stream_app.errors import SettingsError
+    from stream_app.settings import load_settings
 
     if webhook_port is not None and not webhook_secret:
         raise SettingsError(
             "webhooks without a secret would let anyone speak for the registry: set FIXSTREAM_WEBHOOK_SECRET to the "
             "secret that MLflow's webhook was made with"
         )
-    settings = settings_for(bootstrap, registry, model)
+    settings = load_settings(bootstrap_servers=bootstrap, registry_uri=registry, model_name=model)
     where = None if webhook_port is None else (webhook_host, webhook_port)
     asyncio.run(_follow(AliasFollower(settings), every, where, webhook_secret))
 

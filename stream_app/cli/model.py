@@ -71,7 +71,7 @@ def register(
     from stream_app.models.registry import Registry
     from stream_app.settings import load_settings
 
-    settings = load_settings(**{k: v for k, v in (("registry_uri", uri), ("model_name", name)) if v is not None})
+    settings = load_settings(registry_uri=uri, model_name=name)
     digest = check_model(file).digest
     registry = Registry(settings.registry_uri, Path(settings.model_cache_dir).expanduser())
     version = registry.register(settings.model_name, file, alias)

@@ -18,16 +18,17 @@ def replay(
     ] = None,
 ) -> None:
     """Replay recordings of one moment as captures on Kafka."""
-    from stream_app.cli.sending import Timed, send_all, settings_for
+    from stream_app.cli.sending import Timed, send_all
     from stream_app.network.file import load_network
     from stream_app.network.kiwisdr import read_kiwisdr
     from stream_app.network.replay import captures_of
+    from stream_app.settings import load_settings
 
     where = load_network(network)
     captures = list(captures_of([read_kiwisdr(file) for file in files], where, capture_seconds))
     begin_us = captures[0].captured_at_us
     pace = 1e-6 / speed if speed else 0.0
     timed = (Timed((capture.captured_at_us - begin_us) * pace, capture) for capture in captures)
-    settings = settings_for(bootstrap)
+    settings = load_settings(bootstrap_servers=bootstrap)
     sent = send_all(timed, settings, len(captures))
     typer.echo(f"{sent} captures sent to {settings.captures_topic}", err=True)

@@ -20,7 +20,7 @@ from stream_app.kafka.topics import ensure_topics
 from stream_app.network.truth import Truth, write_truths
 from stream_app.records.capture import IqCapture, key_of
 from stream_app.records.codec import Codecs
-from stream_app.settings import Settings, load_settings
+from stream_app.settings import Settings
 
 _BATCH = 32
 
@@ -32,11 +32,6 @@ class Timed:
     due_s: float
     capture: IqCapture
     truth: Truth | None = None
-
-
-def settings_for(bootstrap: str | None) -> Settings:
-    """The settings of the environment; ``bootstrap`` goes before them."""
-    return load_settings() if bootstrap is None else load_settings(bootstrap_servers=bootstrap)
 
 
 def send_all(captures: Iterable[Timed], settings: Settings, total: int | None, truth_file: Path | None = None) -> int:

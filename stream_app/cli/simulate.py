@@ -27,9 +27,10 @@ def simulate(
     ] = None,
 ) -> None:
     """Simulate a receiver network and send its captures to Kafka."""
-    from stream_app.cli.sending import Timed, send_all, settings_for
+    from stream_app.cli.sending import Timed, send_all
     from stream_app.network.file import load_network
     from stream_app.network.simulator import Simulator
+    from stream_app.settings import load_settings
 
     where = load_network(network)
     if rate is None:
@@ -37,6 +38,6 @@ def simulate(
     step_s = 1 / rate if rate else 0.0
     captures = Simulator(where, seed).captures(count, repeats)
     timed = (Timed(number * step_s, capture, place) for number, (capture, place) in enumerate(captures))
-    settings = settings_for(bootstrap)
+    settings = load_settings(bootstrap_servers=bootstrap)
     sent = send_all(timed, settings, count, truth)
     typer.echo(f"{sent} captures sent to {settings.captures_topic}", err=True)

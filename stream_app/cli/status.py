@@ -26,13 +26,13 @@ def status(
     """Show what each worker made of the newest deployment. Exit code 0 when all run it, else 1."""
     from rich.console import Console
 
-    from stream_app.cli.deploy import settings_for
     from stream_app.kafka.control import history, statuses
     from stream_app.models.control import agreement, silence_us
     from stream_app.records.codec import Codecs
     from stream_app.records.deployment import SETTINGS_REVISION
+    from stream_app.settings import load_settings
 
-    settings = settings_for(bootstrap, None, model)
+    settings = load_settings(bootstrap_servers=bootstrap, model_name=model)
     codecs = Codecs(settings.schema_dir)
     deployments = history(settings, codecs, settings.model_name)
     newest = deployments[-1].revision if deployments else SETTINGS_REVISION

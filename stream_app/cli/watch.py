@@ -27,9 +27,9 @@ def watch(
     from rich.live import Live
 
     from stream_app.cli.fixes import FixReader, FixTable, SeenFix
-    from stream_app.cli.sending import settings_for
+    from stream_app.settings import load_settings
 
-    settings = settings_for(bootstrap)
+    settings = load_settings(bootstrap_servers=bootstrap)
     reader = FixReader(settings, from_start)
     table = FixTable(f"{settings.positions_topic} at {settings.bootstrap_servers}")
     try:
