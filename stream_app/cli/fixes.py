@@ -7,14 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, TopicPartition
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from stream_app.cli.locate import as_json
-from stream_app.errors import BrokerUnavailable, UndecodableRecord
+from stream_app.errors import UndecodableRecord
 from stream_app.geo.geodesy import distance_m
-from stream_app.kafka.topics import check_broker
+from stream_app.kafka.follow import TopicFollower
 from stream_app.network.truth import Truth
 from stream_app.records.codec import Codecs
 from stream_app.records.fix import CacheOutcome, Fix
@@ -24,42 +23,24 @@ _ROWS = 16
 
 
 class FixReader:
-    """All partitions of the positions topic, without a consumer group, so that it takes nothing from anyone."""
+    """The fixes of the positions topic."""
 
     def __init__(self, settings: Settings, from_start: bool = False) -> None:
         """Raises BrokerUnavailable where no broker or no such topic is."""
-        admin = check_broker(settings.bootstrap_servers)
-        topic = settings.positions_topic
-        found = admin.list_topics(timeout=10).topics.get(topic)
-        if found is None:
-            raise BrokerUnavailable(
-                f"there is no topic {topic} at {settings.bootstrap_servers}: start a worker, which creates it, "
-                "or set FIXSTREAM_POSITIONS_TOPIC"
-            )
         self._codecs = Codecs(settings.schema_dir)
-        self._consumer = Consumer(
-            {
-                "bootstrap.servers": settings.bootstrap_servers,
-                "group.id": "fixstream-watch",
-                "enable.auto.commit": False,
-                "allow.auto.create.topics": False,
-            }
-        )
-        where = OFFSET_BEGINNING if from_start else OFFSET_END
-        self._consumer.assign([TopicPartition(topic, partition, where) for partition in found.partitions])
+        self._follower = TopicFollower(settings, settings.positions_topic, from_start)
 
     def read(self, wait_s: float) -> Iterator[Fix]:
         """What came within ``wait_s``. Records that hold no fix are left out."""
-        for message in self._consumer.consume(100, wait_s):
-            if message.error() is None:
-                try:
-                    yield self._codecs.decode_fix(message.value() or b"")
-                except UndecodableRecord:
-                    continue
+        for message in self._follower.poll(wait_s):
+            try:
+                yield self._codecs.decode_fix(message.value() or b"")
+            except UndecodableRecord:
+                continue
 
     def close(self) -> None:
         """Leaves the broker."""
-        self._consumer.close()
+        self._follower.close()
 
 
 @dataclass(frozen=True, slots=True)

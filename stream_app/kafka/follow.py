@@ -1,11 +1,11 @@
-"""A whole topic from its beginning, for everyone who asks: no consumer group, no committed offsets."""
+"""A whole topic, for everyone who asks: no consumer group, no committed offsets."""
 
 from __future__ import annotations
 
 import logging
 import time
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from stream_app.errors import BrokerUnavailable
 from stream_app.kafka.topics import check_broker
@@ -18,9 +18,9 @@ _METADATA_S = 10.0
 
 
 class TopicFollower:
-    """All partitions of one topic from the beginning. Not thread-safe."""
+    """All partitions of one topic, from the beginning or from now on. Not thread-safe."""
 
-    def __init__(self, settings: Settings, topic: str) -> None:
+    def __init__(self, settings: Settings, topic: str, from_start: bool = True) -> None:
         """Raises BrokerUnavailable where no broker answers or there is no such topic."""
         self._where = f"topic {topic} at {settings.bootstrap_servers}"
         found = check_broker(settings.bootstrap_servers).list_topics(timeout=_METADATA_S).topics.get(topic)
@@ -45,7 +45,8 @@ class TopicFollower:
             }
         )
         # Not OFFSET_BEGINNING, which costs half a second; where 0 is gone already, auto.offset.reset takes over.
-        self._consumer.assign([TopicPartition(topic, partition, 0) for partition in found.partitions])
+        where = 0 if from_start else OFFSET_END
+        self._consumer.assign([TopicPartition(topic, partition, where) for partition in found.partitions])
 
     def to_end(self, timeout_s: float) -> list[Message]:
         """Everything up to the end offsets as they are now. Raises BrokerUnavailable where that takes too long."""
