@@ -21,9 +21,14 @@ def model_part(model: LocatingModel) -> bytes:
     return blake3(json.dumps(parts, sort_keys=True).encode()).digest()
 
 
-def exact_key(model: bytes, capture: IqCapture) -> bytes:
-    """The key of a capture's bytes. Start times are relative: when it was does not move the emitter."""
-    digest = blake3(b"fixstream/exact/1" + model + struct.pack("<I", len(capture.channels)))
+def exact_key(model: bytes, content: bytes) -> bytes:
+    """The key of a capture's ``content_digest`` at a model: samples are read once, whatever versions look at them."""
+    return blake3(b"fixstream/exact/2" + model + content).digest()
+
+
+def content_digest(capture: IqCapture) -> bytes:
+    """What a capture's answer depends on. Start times are relative: when it was does not move the emitter."""
+    digest = blake3(struct.pack("<I", len(capture.channels)))
     origin = capture.channels[0].start_time_ns
     for channel in capture.channels:
         datatype = channel.datatype.encode()

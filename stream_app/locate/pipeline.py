@@ -13,7 +13,7 @@ from stream_app.errors import CaptureError, UnanswerableCapture
 from stream_app.locate.answer import Answer
 from stream_app.locate.batch import Batch, Item, Record
 from stream_app.locate.fixes import make_fixes
-from stream_app.locate.keys import exact_key, feature_key, quantise
+from stream_app.locate.keys import content_digest, exact_key, feature_key, quantise
 from stream_app.locate.lane import Lane
 from stream_app.metrics import Metrics
 from stream_app.models.fleet import Fleet
@@ -67,7 +67,7 @@ class Locator:
             if live.capture is None:
                 continue
             for version in self.fleet.shadowed_by(live.capture.capture_id, _key(live, live.capture)):
-                item = Item(live.received_at, live.capture, live.key, lane=self._lanes[version])
+                item = Item(live.received_at, live.capture, live.key, lane=self._lanes[version], content=live.content)
                 if live.features_of == self._lanes[version].features_of:
                     item.features, item.features_of = live.features, live.features_of
                 items.append(item)
@@ -87,7 +87,8 @@ class Locator:
                 )
                 continue
             item.lane = lane
-            item.exact_key = exact_key(lane.model_part, capture)
+            item.content = item.content or content_digest(capture)
+            item.exact_key = exact_key(lane.model_part, item.content)
             leader = leaders.setdefault(item.exact_key, item)
             item.same_as = None if leader is item else leader
         self._look_up(list(leaders.values()), [i.exact_key for i in leaders.values()], CacheOutcome.EXACT)
@@ -247,7 +248,7 @@ class Locator:
     def _pass_on(self, item: Item, capture: IqCapture, lane: Lane) -> None:
         if item.others:
             item.lane, item.feature_key = item.others.pop(0), b""
-            item.exact_key = exact_key(item.lane.model_part, capture)
+            item.exact_key = exact_key(item.lane.model_part, item.content)
         else:
             item.error = UnanswerableCapture(
                 f"capture {capture.capture_id!r}: model {lane.model.name!r} {'; '.join(item.failures)}; "
