@@ -12,3 +12,9 @@ from stream_app.resources import example_network
 def network() -> Network:
     """The demo network."""
     return load_network(example_network("demo"))
+
+
+@pytest.fixture(scope="module")
+def registry_uri(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A SQLite registry of the module's own."""
+    return f"sqlite:///{tmp_path_factory.mktemp('registry') / 'registry.db'}"

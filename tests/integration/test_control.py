@@ -57,21 +57,14 @@ def settings(broker: Broker, unique: str, registry_uri: str) -> Settings:
 
 
 def isolated(bootstrap: str, name: str, registry_uri: str) -> Settings:
-    return settings_for(bootstrap, name, partitions=1).model_copy(
-        update={
-            "control_topic": f"{name}.control",
-            "status_topic": f"{name}.status",
-            "shadow_topic": f"{name}.shadow",
-            "model_name": name,
-            "registry_uri": registry_uri,
-            "status_every_s": 100.0,  # so that nobody counts as gone because this machine is slow
-        }
+    return settings_for(
+        bootstrap,
+        name,
+        partitions=1,
+        model_name=name,
+        registry_uri=registry_uri,
+        status_every_s=100.0,  # so that nobody counts as gone because this machine is slow
     )
-
-
-@pytest.fixture(scope="module")
-def registry_uri(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return f"sqlite:///{tmp_path_factory.mktemp('registry') / 'registry.db'}"
 
 
 @pytest.fixture

@@ -35,11 +35,6 @@ pytestmark = pytest.mark.kafka
 CODECS = Codecs()
 
 
-@pytest.fixture(scope="module")
-def registry_uri(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return f"sqlite:///{tmp_path_factory.mktemp('registry') / 'registry.db'}"
-
-
 @pytest.fixture
 def settings(broker: Broker, unique: str, registry_uri: str) -> Settings:
     found = isolated(broker.bootstrap, unique, registry_uri)
