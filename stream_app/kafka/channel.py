@@ -15,6 +15,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from mode.utils.queues import FlowControlEvent, ThrowableQueue
 
 from stream_app.errors import Overloaded
+from stream_app.kafka.connection import connection
 from stream_app.kafka.offsets import OffsetTracker
 from stream_app.kafka.records import MicroBatch, RawRecord
 from stream_app.settings import Settings
@@ -150,7 +151,7 @@ class CaptureChannel(faust.Channel[MicroBatch]):  # type: ignore[misc,unused-ign
         settings = self._settings
         consumer = Consumer(
             {
-                "bootstrap.servers": settings.bootstrap_servers,
+                **connection(settings),
                 "group.id": settings.group_id,
                 "enable.auto.commit": False,
                 "auto.offset.reset": settings.auto_offset_reset,

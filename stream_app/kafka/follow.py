@@ -8,6 +8,7 @@ import time
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from stream_app.errors import BrokerUnavailable
+from stream_app.kafka.connection import connection
 from stream_app.kafka.topics import check_broker
 from stream_app.settings import Settings
 
@@ -32,7 +33,7 @@ class TopicFollower:
         self._positions = dict.fromkeys(found.partitions, 0)
         self._consumer = Consumer(
             {
-                "bootstrap.servers": settings.bootstrap_servers,
+                **connection(settings),
                 "group.id": "fixstream-follow",
                 "enable.auto.commit": False,
                 "auto.offset.reset": "earliest",

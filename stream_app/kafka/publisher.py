@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from stream_app.errors import DeliveryFailed
+from stream_app.kafka.connection import connection
 from stream_app.kafka.records import Output
 from stream_app.kafka.topics import dead_letter_bytes
 from stream_app.settings import Settings
@@ -24,7 +25,7 @@ class Publisher:
     def __init__(self, settings: Settings) -> None:
         self._producer = Producer(
             {
-                "bootstrap.servers": settings.bootstrap_servers,
+                **connection(settings),
                 "enable.idempotence": True,
                 "compression.type": "lz4",
                 "linger.ms": 1,
