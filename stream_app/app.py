@@ -22,6 +22,7 @@ from stream_app.cache.dedup import DedupCache
 from stream_app.errors import BrokerUnavailable, ModelError
 from stream_app.kafka.channel import CaptureChannel
 from stream_app.kafka.control import ControlListener
+from stream_app.kafka.delivery import Delivery
 from stream_app.kafka.publisher import Publisher
 from stream_app.kafka.topics import ensure_topics
 from stream_app.locate.pipeline import Locator
@@ -59,9 +60,8 @@ class Worker(Service):  # type: ignore[misc]
         self.draining = False
         self.problem = ""
         self._locator: Locator | None = None
-        self.runner = LocateRunner(
-            settings, self.codecs, channel, self.publisher, metrics, self.shadow, locator=self._loaded
-        )
+        self.delivery = Delivery(settings, channel, self.publisher, metrics, self.deployer.worker)
+        self.runner = LocateRunner(settings, self.codecs, self.delivery, metrics, self.shadow, locator=self._loaded)
 
     async def on_started(self) -> None:
         """Begins to look for the model; the worker answers its probes meanwhile."""
@@ -79,6 +79,7 @@ class Worker(Service):  # type: ignore[misc]
             await self.deployer.leave()
         finally:
             self.runner.close()
+            self.delivery.close()
             await asyncio.get_running_loop().run_in_executor(None, self.publisher.close)
             self.cache.close()
 
@@ -117,19 +118,23 @@ class Worker(Service):  # type: ignore[misc]
         return self._locator
 
     async def _bring_up(self) -> None:
-        await self._read_control()
+        await self._reach_broker()
         self.add_future(self.deployer.run())
         self.add_future(self.deployer.beat())
         await self.deployer.loaded.wait()
         self.ready.set()
         self.channel.start(asyncio.get_running_loop())
 
-    async def _read_control(self) -> None:
-        """Returns when the control topic was read to its end: before, an old deployment might answer."""
+    async def _reach_broker(self) -> None:
+        """Returns when answers can be delivered and the control topic was read to its end.
+
+        Before that, an old deployment might answer.
+        """
         pause = _FIRST_PAUSE_S
         while True:
             try:
                 await asyncio.get_running_loop().run_in_executor(None, ensure_topics, self.settings)
+                await self.delivery.open()
                 await self.listener.start()
                 self.problem = ""
                 return

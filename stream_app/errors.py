@@ -1,5 +1,9 @@
 """One tree of errors. Each class carries a stable ``code``: the dead letter's header, the metric's label."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 
 class FixStreamError(Exception):
     """Anything FixStream raises on purpose. The message says what was wrong, where, and what to do."""
@@ -119,6 +123,17 @@ class DeliveryFailed(FixStreamError):
     """The broker did not acknowledge a record: its input must not be committed."""
 
     code = "delivery-failed"
+
+
+class RecordTooLarge(DeliveryFailed):
+    """A record is larger than its topic takes."""
+
+    code = "record-too-large"
+
+    def __init__(self, message: str, refused: Sequence[object]) -> None:
+        """``refused``: the outputs that were too large."""
+        super().__init__(message)
+        self.refused = refused
 
 
 class CacheUnavailable(FixStreamError):

@@ -64,6 +64,9 @@ class Metrics:
         self.in_flight = Gauge(
             "fixstream_in_flight_batches", "Micro-batches not yet acknowledged", registry=self.registry
         )
+        self.transactions = Counter(
+            "fixstream_transactions_total", "Transactions, by how they ended", ["outcome"], registry=self.registry
+        )
         self.version_captures = Counter(
             "fixstream_version_captures_total", "Captures answered, by version", ["version"], registry=self.registry
         )

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Any
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from stream_app.errors import SettingsError
+
+
+class Guarantee(StrEnum):
+    """What readers of positions and dead letters may rely on, whatever fails in between."""
+
+    EXACTLY_ONCE = "exactly_once"  # of readers that read committed records only
+    AT_LEAST_ONCE = "at_least_once"
 
 
 class Settings(BaseSettings):
@@ -31,6 +39,17 @@ class Settings(BaseSettings):
     session_timeout_ms: int = Field(45_000, ge=1000, description="group session timeout, ms")
     max_poll_interval_ms: int = Field(300_000, ge=1000, description="longest pause between polls, ms")
     auto_offset_reset: str = Field("earliest", description="where a new group starts: earliest or latest")
+
+    # Delivery
+    delivery: Guarantee = Field(
+        Guarantee.EXACTLY_ONCE,
+        description="exactly_once: answers and offsets in one transaction; at_least_once: answers, then offsets",
+    )
+    transaction_timeout_ms: int = Field(
+        10_000,
+        ge=1000,
+        description="after so long the broker ends the transaction of a worker that died in the middle, ms",
+    )
 
     # Micro-batches
     max_batch: int = Field(32, ge=1, description="captures a micro-batch at most")

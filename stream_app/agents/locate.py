@@ -9,9 +9,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from stream_app.agents.shadow import ShadowRunner
-from stream_app.errors import DeliveryFailed, FixStreamError
-from stream_app.kafka.channel import CaptureChannel
-from stream_app.kafka.publisher import Publisher
+from stream_app.errors import FixStreamError
+from stream_app.kafka.delivery import Delivery, Place
 from stream_app.kafka.records import MicroBatch, Output, RawRecord
 from stream_app.locate.batch import Batch
 from stream_app.locate.pipeline import Locator
@@ -22,7 +21,6 @@ from stream_app.settings import Settings
 
 log = logging.getLogger(__name__)
 CODE_HEADER = "fixstream-code"
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
 
 
 class LocateRunner:
@@ -35,14 +33,13 @@ class LocateRunner:
         self,
         settings: Settings,
         codecs: Codecs,
-        channel: CaptureChannel,
-        publisher: Publisher,
+        delivery: Delivery,
         metrics: Metrics,
         shadow: ShadowRunner,
         locator: Callable[[], Locator],
     ) -> None:
         self._settings, self._codecs = settings, codecs
-        self._channel, self._publisher = channel, publisher
+        self._delivery = delivery
         self._metrics, self._shadow, self._locator = metrics, shadow, locator
         self._front = ThreadPoolExecutor(1, thread_name_prefix="features")
         self._back = ThreadPoolExecutor(1, thread_name_prefix="inference")
@@ -56,7 +53,7 @@ class LocateRunner:
         self._metrics.batches.labels(batch.reason).inc()
         self._metrics.captures.inc(len(batch.records))
         self._metrics.batch_size.observe(len(batch.records))
-        task = asyncio.get_running_loop().create_task(self._run(batch))
+        task = asyncio.get_running_loop().create_task(self._run(batch, self._delivery.enter(batch)))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -68,17 +65,16 @@ class LocateRunner:
         self._front.shutdown(wait=False, cancel_futures=True)
         self._back.shutdown(wait=False, cancel_futures=True)
 
-    async def _run(self, batch: MicroBatch) -> None:
+    async def _run(self, batch: MicroBatch, place: Place) -> None:
         try:
             outputs = await self._outputs(batch.records)
-            await self._deliver(outputs)
+            await self._delivery.deliver(place, outputs)
             for output in outputs:
                 if output.topic == self._settings.dead_letter_topic:
                     self._metrics.dead_letters.labels(dict(output.headers)[CODE_HEADER].decode()).inc()
             now = time.perf_counter()
             for record in batch.records:
                 self._metrics.latency.labels("end_to_end").observe(now - record.received_at)
-            self._channel.done(batch)
         finally:
             self._metrics.in_flight.dec()
             self._slots.release()
@@ -115,7 +111,8 @@ class LocateRunner:
             record.reply(result)
             return []
         if isinstance(result, Fix):
-            return [Output(self._settings.positions_topic, record.key, self._codecs.encode_fix(result), [])]
+            fix = self._codecs.encode_fix(result)
+            return [Output(self._settings.positions_topic, record.key, fix, [], record.source)]
         return [self._dead_letter(record, result)]
 
     def _dead_letter(self, record: RawRecord, error: FixStreamError) -> Output:
@@ -126,19 +123,4 @@ class LocateRunner:
             ("fixstream-partition", str(record.partition).encode()),
             ("fixstream-offset", str(record.offset).encode()),
         ]
-        return Output(self._settings.dead_letter_topic, record.key, record.value, headers)
-
-    async def _deliver(self, outputs: list[Output]) -> None:
-        pause = _FIRST_PAUSE_S
-        while True:
-            try:
-                await self._publisher.send(outputs)
-                return
-            except DeliveryFailed as error:
-                self._metrics.errors.labels(error.code).inc()
-                log.warning("%s; trying again in %.1f s, nothing is committed until then", error, pause)
-            except Exception:
-                self._metrics.errors.labels("internal").inc()
-                log.exception("Sending failed; trying again in %.1f s, nothing is committed until then", pause)
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE_S)
+        return Output(self._settings.dead_letter_topic, record.key, record.value, headers, record.source)

@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import faust
@@ -16,9 +16,9 @@ from mode.utils.queues import FlowControlEvent, ThrowableQueue
 
 from stream_app.errors import Overloaded
 from stream_app.kafka.connection import connection
-from stream_app.kafka.offsets import OffsetTracker
-from stream_app.kafka.records import MicroBatch, RawRecord
-from stream_app.settings import Settings
+from stream_app.kafka.offsets import Claim, OffsetTracker
+from stream_app.kafka.records import MicroBatch, Partition, RawRecord
+from stream_app.settings import Guarantee, Settings
 
 log = logging.getLogger(__name__)
 _TICK_S = 0.1  # longest wait inside librdkafka, so that done batches and a stop are seen soon
@@ -45,7 +45,8 @@ def why_leave(pending: Sequence[RawRecord], in_flight: int, settings: Settings, 
 class CaptureChannel(faust.Channel[MicroBatch]):  # type: ignore[misc,unused-ignore]
     """Each event's value is a MicroBatch. Offsets, rebalances, pause and resume are librdkafka's.
 
-    A batch's offsets are committed only after ``done``, and only as the finished prefix of their partitions.
+    A batch's offsets are committed only after ``done``, and only as the finished prefix of their partitions; where
+    transactions commit them (exactly once), ``claim`` says which, and ``done`` comes after that.
     """
 
     def __init__(self, app: faust.App, settings: Settings, metrics: Any = None, **kwargs: Any) -> None:
@@ -58,8 +59,9 @@ class CaptureChannel(faust.Channel[MicroBatch]):  # type: ignore[misc,unused-ign
         self._tracker = OffsetTracker()
         self._pending: list[RawRecord] = []
         self._offered: deque[RawRecord] = deque()
-        self._assigned: set[tuple[str, int]] = set()
-        self._committed: dict[tuple[str, int], int] = {}
+        self._member: object | None = None
+        self._assigned: set[Partition] = set()
+        self._committed: dict[Partition, int] = {}
         self._lag: dict[int, int] = {}
         self._draining = self._stopping = False
         self._listening = False  # the consumer's thread waits for the stream, with nothing in hand
@@ -100,6 +102,17 @@ class CaptureChannel(faust.Channel[MicroBatch]):  # type: ignore[misc,unused-ign
             self._tracker.done(batch)
             self._changed.notify_all()
         self._dispatch_offered()
+
+    def claim(self, batches: Sequence[MicroBatch], settled: Mapping[Partition, int]) -> Claim:
+        """What of these batches may be answered now; ``settled`` are offsets that are known to be committed."""
+        with self._changed:
+            ends = {batch.number: self._tracker.ends(batch) for batch in batches}
+            member = self._member
+        unsettled = {
+            number: {partition: end for partition, end in of.items() if end > settled.get(partition, -1)}
+            for number, of in ends.items()
+        }
+        return Claim(unsettled, member)
 
     def offer(self, record: RawRecord) -> None:
         """A capture by another door, on the event loop: it joins the stream's next micro-batch, or makes its own."""
@@ -224,7 +237,8 @@ class CaptureChannel(faust.Channel[MicroBatch]):  # type: ignore[misc,unused-ign
             error = message.error()
             if error is not None:
                 self._say(error)
-            elif not self._draining:
+            # What a rebalance took away while it was being read is its new owner's.
+            elif not self._draining and (message.topic(), message.partition()) in self._assigned:
                 self._pending.append(
                     RawRecord(
                         message.value() or b"",
@@ -260,6 +274,9 @@ class CaptureChannel(faust.Channel[MicroBatch]):  # type: ignore[misc,unused-ign
             found = self._tracker.committable()
         if not found:
             return
+        if self._settings.delivery is Guarantee.EXACTLY_ONCE:
+            self._committed |= found  # by the transaction
+            return
         offsets = [TopicPartition(topic, partition, offset) for (topic, partition), offset in found.items()]
         try:
             consumer.commit(offsets=offsets, asynchronous=asynchronous)
@@ -287,6 +304,7 @@ class CaptureChannel(faust.Channel[MicroBatch]):  # type: ignore[misc,unused-ign
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._give_back()
         consumer.incremental_assign(partitions)
+        self._join(consumer)
         self._remember_committed(consumer, partitions)
         self._assigned |= {(p.topic, p.partition) for p in partitions}
         self._paused = False  # new partitions are not paused: the next turn sets all anew
@@ -294,6 +312,7 @@ class CaptureChannel(faust.Channel[MicroBatch]):  # type: ignore[misc,unused-ign
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._give_back()
+        self._join(consumer)  # still a member, and of a new generation: what is in flight can be committed
         leaving = {(p.topic, p.partition) for p in partitions}
         self._pending = [r for r in self._pending if (r.topic, r.partition) not in leaving]
         with self._changed:
@@ -305,9 +324,18 @@ class CaptureChannel(faust.Channel[MicroBatch]):  # type: ignore[misc,unused-ign
         log.warning("Partitions %s were lost to the group", sorted(p.partition for p in partitions))
         leaving = {(p.topic, p.partition) for p in partitions}
         self._pending = [r for r in self._pending if (r.topic, r.partition) not in leaving]
+        with self._changed:
+            self._member = None
         self._leave(leaving)
 
-    def _leave(self, leaving: set[tuple[str, int]]) -> None:
+    def _join(self, consumer: Consumer) -> None:
+        """Takes over the group's generation. librdkafka calls back for each one, even if no partition moves."""
+        member = consumer.consumer_group_metadata()
+        with self._changed:
+            # Without a member id the broker would take the offsets of a transaction from anyone.
+            self._member = member if consumer.memberid() else None
+
+    def _leave(self, leaving: set[Partition]) -> None:
         with self._changed:
             self._tracker.forget(leaving)
         self._assigned -= leaving
@@ -345,6 +373,8 @@ class CaptureChannel(faust.Channel[MicroBatch]):  # type: ignore[misc,unused-ign
         except Exception:
             log.exception("The consumer did not close cleanly; the group notices by its session timeout")
         self._drop_pending()
+        with self._changed:
+            self._member = None
         self._leave(set(self._assigned))
 
     @staticmethod

@@ -3,11 +3,31 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
-from stream_app.kafka.records import MicroBatch
+from stream_app.kafka.records import MicroBatch, Output, Partition
 
-Partition = tuple[str, int]
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What of some batches is still this worker's to answer, and as which member of the group."""
+
+    ends: Mapping[int, Mapping[Partition, int]]  # by batch number: the offsets after its last records
+    member: object | None  # librdkafka's group metadata, with the generation; None: no member now
+
+    @property
+    def offsets(self) -> dict[Partition, int]:
+        """The offsets to commit when all is answered."""
+        found: dict[Partition, int] = {}
+        for ends in self.ends.values():
+            for partition, end in ends.items():
+                found[partition] = max(end, found.get(partition, 0))
+        return found
+
+    def owed(self, batch: MicroBatch, outputs: Sequence[Output]) -> list[Output]:
+        """The outputs that answer records of partitions that are still owned."""
+        return [output for output in outputs if output.source in self.ends[batch.number]]
 
 
 class OffsetTracker:
@@ -34,6 +54,15 @@ class OffsetTracker:
         self._open[batch.number] = set(ends)
         for partition, end in ends.items():
             self._handed_out.setdefault(partition, deque()).append((batch.number, end))
+
+    def ends(self, batch: MicroBatch) -> dict[Partition, int]:
+        """The offset after the batch's last record of each partition that is still this worker's since it was read."""
+        return {
+            partition: end
+            for partition in self._open.get(batch.number, ())
+            for number, end in self._handed_out.get(partition, ())
+            if number == batch.number
+        }
 
     def done(self, batch: MicroBatch) -> None:
         """Notes that all outputs of a batch are acknowledged."""

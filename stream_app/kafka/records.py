@@ -10,6 +10,7 @@ from stream_app.errors import FixStreamError
 from stream_app.records.capture import IqCapture
 from stream_app.records.fix import Fix
 
+Partition = tuple[str, int]  # topic, number
 _BATCH_IDS = count()
 
 
@@ -29,6 +30,11 @@ class RawRecord:
     capture: IqCapture | None = None
     reply: Callable[[Fix | FixStreamError], object] | None = None  # the answer goes here, not to Kafka
 
+    @property
+    def source(self) -> Partition:
+        """The partition that it was read from."""
+        return self.topic, self.partition
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MicroBatch:
@@ -41,9 +47,10 @@ class MicroBatch:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """A record to be sent."""
+    """A record to be sent. ``source`` is the partition whose record it answers: who lost it must not answer."""
 
     topic: str
     key: bytes | None
     value: bytes | None  # None: a tombstone
     headers: list[tuple[str, bytes]]
+    source: Partition | None = None

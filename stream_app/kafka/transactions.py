@@ -1,0 +1,150 @@
+"""Transactions of one worker: its answers and the offsets of what they answer become visible together or not at all."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from uuid import uuid4
+
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from stream_app.errors import BrokerUnavailable, DeliveryFailed, RecordTooLarge
+from stream_app.kafka.connection import connection
+from stream_app.kafka.records import Output, Partition
+from stream_app.kafka.topics import dead_letter_bytes
+from stream_app.settings import Settings
+
+log = logging.getLogger(__name__)
+_TICK_S = 1.0  # longest wait inside librdkafka, so that a stop is seen soon
+_OPEN_S = 15.0
+_OFFSETS_S = 5.0
+_FULL_PAUSE_S = 0.01
+
+
+class Transactions:
+    """One transactional producer, made anew when one of its transactions fails. Blocking, and for one thread at a time.
+
+    Zombies are fenced by the consumer group's generation, which goes along with the offsets (KIP-447). So the
+    transactional id is new with every start, and two workers of one name cannot fence each other for ever.
+    """
+
+    def __init__(self, settings: Settings, worker: str) -> None:
+        self._settings = settings
+        self._id = f"{settings.group_id}-{worker}-{uuid4().hex[:8]}"
+        self._producer: Producer | None = None
+        self._closing = threading.Event()
+
+    def open(self) -> None:
+        """Returns when the transaction coordinator knows this worker. Raises BrokerUnavailable."""
+        try:
+            self._opened()
+        except DeliveryFailed as error:
+            raise BrokerUnavailable(str(error)) from error
+
+    def commit(self, outputs: Sequence[Output], offsets: Mapping[Partition, int], member: object) -> None:
+        """Sends ``outputs`` and commits ``offsets`` in one transaction, as ``member`` of the consumer group.
+
+        Raises RecordTooLarge or DeliveryFailed, after which nothing is visible, or, where the broker fell silent at
+        the very end, perhaps all: the group's committed offsets tell.
+        """
+        producer, refused = self._opened(), list[Output]()
+        try:
+            producer.begin_transaction()
+            for output in outputs:
+                self._produce(producer, output, refused)
+            places = [TopicPartition(topic, partition, offset) for (topic, partition), offset in offsets.items()]
+            self._patiently(lambda: producer.send_offsets_to_transaction(places, member, _TICK_S))
+            self._patiently(lambda: producer.commit_transaction(_TICK_S))
+        except KafkaException as error:
+            self._give_up(producer, error.args[0])
+            if refused:
+                raise RecordTooLarge("the broker refused records for their size", refused) from error
+            raise DeliveryFailed(f"a transaction was given up: {error.args[0].str()}") from error
+
+    def committed(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
+        """The group's offsets as the broker has them; transactions that are open are waited for.
+
+        Raises DeliveryFailed where the broker does not say.
+        """
+        # Not by the consumer: its committed() does not return while another thread polls (librdkafka 2.16).
+        asked = ConsumerGroupTopicPartitions(self._settings.group_id, [TopicPartition(*place) for place in partitions])
+        admin = AdminClient({**connection(self._settings), "log_level": 2})
+        try:
+            [answer] = admin.list_consumer_group_offsets(
+                [asked], require_stable=True, request_timeout=_OFFSETS_S
+            ).values()
+            places = answer.result(_OFFSETS_S).topic_partitions
+        except (KafkaException, TimeoutError) as error:
+            raise DeliveryFailed(f"the group's offsets are not known: {error}") from error
+        if unknown := next((place.error for place in places if place.error is not None), None):
+            raise DeliveryFailed(f"the group's offsets are not known: {unknown.str()}")
+        return {(place.topic, place.partition): place.offset for place in places if place.offset >= 0}
+
+    def close(self) -> None:
+        """Gives up what is under way; the broker aborts what was begun."""
+        self._closing.set()
+
+    def _opened(self) -> Producer:
+        if self._producer is not None:
+            return self._producer
+        producer = Producer(
+            {
+                **connection(self._settings),
+                "transactional.id": self._id,
+                "transaction.timeout.ms": self._settings.transaction_timeout_ms,
+                "compression.type": "lz4",
+                "linger.ms": 0,
+                "log_level": 2,  # what goes wrong is raised, and said by whoever tries again
+                "message.max.bytes": dead_letter_bytes(self._settings),
+            },
+            logger=log,
+        )
+        try:
+            # Also ends what an earlier producer of this id has left open.
+            self._patiently(lambda: producer.init_transactions(_TICK_S), attempts=round(_OPEN_S / _TICK_S))
+        except KafkaException as error:
+            raise DeliveryFailed(f"no transaction can be begun: {error.args[0].str()}") from error
+        self._producer = producer
+        return producer
+
+    def _produce(self, producer: Producer, output: Output, refused: list[Output]) -> None:
+        def delivered(error: KafkaError | None, _: Message) -> None:
+            if error is not None and error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+                refused.append(output)
+
+        while True:
+            try:
+                producer.produce(
+                    output.topic, output.value, output.key, headers=list(output.headers), on_delivery=delivered
+                )
+                return
+            except BufferError:
+                producer.poll(_FULL_PAUSE_S)
+            except KafkaException as error:
+                if error.args[0].code() == KafkaError.MSG_SIZE_TOO_LARGE:
+                    refused.append(output)
+                raise
+
+    def _patiently(self, call: Callable[[], None], attempts: int | None = None) -> None:
+        """Until it succeeds: librdkafka's calls go on where the last one, whose time was over, has stopped."""
+        while True:
+            try:
+                call()
+                return
+            except KafkaException as error:
+                attempts = None if attempts is None else attempts - 1
+                if not error.args[0].retriable() or self._closing.is_set() or attempts == 0:
+                    raise
+
+    def _give_up(self, producer: Producer, error: KafkaError) -> None:
+        """Ends the transaction by a new producer of the same id: after some errors an old one stays unusable."""
+        log.info("A transaction ended with %s; its producer is made anew", error.name())
+        producer.purge()
+        if not error.fatal():  # then callbacks can no longer be served
+            producer.flush(_TICK_S)  # every record's fate is told: which were too large
+        self._producer = None
+        with suppress(DeliveryFailed):  # then the broker ends it when its time is over
+            self._opened()
