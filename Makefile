@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test lint bench control-drill http-load lock
+.PHONY: demo test lint bench control-drill http-load faults lock
 
 $(BIN)/pip:
 	@$(PYTHON) -m venv $(VENV)
@@ -42,6 +42,11 @@ http-load: $(VENV)/.stamp-dev
 # Deployments under load on real Kafka, Redis and MLflow; writes build/control.json.
 control-drill: $(VENV)/.stamp-dev
 	$(BIN)/python -m tests.load.control_drill $(ARGS)
+
+# Workers, brokers, Redis, MLflow and disks that fail under load, with an account of every capture at the end of each;
+# writes build/faults.json and docs/faults.md. One alone: make faults ARGS="--only worker-killed"
+faults: $(VENV)/.stamp-dev
+	$(BIN)/python -m tests.faults.run $(ARGS)
 
 # Newest versions within pyproject's ranges, with hashes; the smaller sets are parts of the largest.
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header

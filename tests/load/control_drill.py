@@ -32,7 +32,7 @@ from stream_app.records.capture import key_of
 from stream_app.records.deployment import Deployment, DeploymentState, ModelStatus, Route, RouteMode, Split
 from stream_app.resources import example_network
 from stream_app.settings import Settings
-from tests.load.traffic import CODECS, Fixes, Seen, Traffic, account, p99_ms
+from tests.load.traffic import CODECS, Fixes, Seen, Traffic, account, p99_ms, simulated
 from tests.support import brokers
 from tests.support.servers import MlflowServer, RedisServer
 from tests.support.worker import WorkerProcess, eventually, send_all, settings_for
@@ -237,7 +237,7 @@ def run(quiet_s: float, busy_s: float, rate: float, split_count: int) -> dict[st
         eventually(lambda: all(worker.partitions() for worker in drill.workers), 60, "a share for both")
         drill.deploy(Route("1", 1.0))
         fixes = stack.enter_context(Fixes(settings, settings.positions_topic))
-        with Traffic(settings, drill.network, rate, keys=16) as traffic:
+        with Traffic(settings, simulated(drill.network, keys=16), rate) as traffic:
             time.sleep(5)  # warm
             begin, change, end = under_load(drill, traffic, quiet_s, busy_s)
             took = rollback(drill)
@@ -268,7 +268,7 @@ def run(quiet_s: float, busy_s: float, rate: float, split_count: int) -> dict[st
             "refused": len(drill.refused) // 2,
             "reasons": sorted(set(drill.refused)),
             **account(traffic.sent_ms, seen),
-            "not_sent": traffic.failed,
+            "not_sent": len(traffic.failed),
             "wrong_version": drill.wrong_versions(seen),
             "p99_quiet_ms": p99_ms(traffic.sent_ms, seen, begin, change),
             "p99_busy_ms": p99_ms(traffic.sent_ms, seen, change, end),

@@ -31,7 +31,7 @@ from stream_app.network.simulator import Simulator
 from stream_app.records.capture import IqCapture
 from stream_app.resources import example_network
 from stream_app.settings import Settings
-from tests.load.traffic import Fixes, Traffic, account
+from tests.load.traffic import Fixes, Traffic, account, simulated
 from tests.support import brokers
 from tests.support.worker import WorkerProcess, eventually, settings_for
 
@@ -79,7 +79,7 @@ def main() -> int:
         try:
             worker.wait_ready()
             with Fixes(settings, settings.positions_topic) as fixes:
-                with Traffic(settings, network, STREAM_HZ) as traffic:
+                with Traffic(settings, simulated(network), STREAM_HZ) as traffic:
                     runs = [
                         asyncio.run(_run(f"http://127.0.0.1:{worker.port}/predict", network, clients, each))
                         for clients, each in RUNS

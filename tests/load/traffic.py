@@ -1,4 +1,4 @@
-"""A steady stream of captures, and the account of what became of each."""
+"""A steady stream of captures, and what became of each."""
 
 from __future__ import annotations
 
@@ -7,18 +7,136 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import NamedTuple, Self
 
 import numpy as np
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 
+from stream_app.kafka.connection import connection
 from stream_app.network.file import Network
 from stream_app.network.simulator import Simulator
-from stream_app.records.capture import IqCapture, key_of
+from stream_app.records.capture import key_of
 from stream_app.records.codec import Codecs
 from stream_app.records.fix import Fix
 from stream_app.settings import Settings
 
 CODECS = Codecs()
+_PATIENCE_MS = 300_000
+
+
+class Numbered(NamedTuple):
+    """A record to be sent, under a name that no other has."""
+
+    name: str
+    key: bytes
+    value: bytes
+
+
+def simulated(network: Network, keys: int = 1, seed: int = 1) -> Iterator[Numbered]:
+    """Captures without end; by ``keys`` above 1 they are spread over so many keys, not their own."""
+    for number, (capture, _) in enumerate(Simulator(network, seed).captures(None)):
+        named = replace(capture, capture_id=f"load-{number}")
+        key = key_of(capture) if keys == 1 else f"key-{number % keys}".encode()
+        yield Numbered(named.capture_id, key, CODECS.encode_capture(named))
+
+
+class Traffic:
+    """Sends ``rate`` records a second until it is stopped. It outlives brokers that are away for minutes."""
+
+    def __init__(self, settings: Settings, records: Iterator[Numbered], rate: float) -> None:
+        self._topic, self._records, self._rate = settings.captures_topic, records, rate
+        self._producer = Producer(
+            {
+                **connection(settings),
+                "enable.idempotence": True,
+                "delivery.timeout.ms": _PATIENCE_MS,
+                "reconnect.backoff.max.ms": 1000,
+                "log_level": 0,
+            }
+        )
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="traffic")
+        self.sent_ms: dict[str, int] = {}  # of those that were acknowledged, or still may be
+        self.failed: set[str] = set()  # nobody knows whether the broker has them
+
+    def __enter__(self) -> Traffic:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Returns when each record is acknowledged, or has failed."""
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        begin = time.monotonic()
+        for number, record in enumerate(self._records):
+            if self._stop.wait(max(0.0, begin + number / self._rate - time.monotonic())):
+                break
+            self._send(record)
+        self._producer.flush(_PATIENCE_MS / 1e3)
+
+    def _send(self, record: Numbered) -> None:
+        self.sent_ms[record.name] = time.time_ns() // 1_000_000
+        done = partial(self._delivered, record.name)
+        while True:
+            try:
+                self._producer.produce(self._topic, record.value, record.key, on_delivery=done)
+                break
+            except BufferError:
+                self._producer.poll(0.1)
+        self._producer.poll(0)
+
+    def _delivered(self, name: str, error: object, _: object) -> None:
+        if error is not None:
+            del self.sent_ms[name]
+            self.failed.add(name)
+
+
+class Reading:
+    """Reads whole topics from their beginning in a thread, committed records only, and outlives absent brokers."""
+
+    def __init__(self, settings: Settings, *topics: str) -> None:
+        self._consumer = Consumer(
+            {
+                **connection(settings),
+                "group.id": "unused",
+                "enable.auto.commit": False,
+                # To begin anew, or at the end, would falsify the account.
+                "auto.offset.reset": "error",
+                "fetch.wait.max.ms": 50,
+                "reconnect.backoff.max.ms": 500,
+                "log_level": 0,
+            }
+        )
+        found = self._consumer.list_topics(timeout=10).topics
+        self._consumer.assign([TopicPartition(topic, p, 0) for topic in topics for p in found[topic].partitions])
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="reading")
+        self.problem = ""
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._consumer.close()
+
+    def take(self, message: Message) -> None:
+        """Called in the thread with each record, of each partition in its order."""
+        raise NotImplementedError
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            for message in self._consumer.consume(500, 0.05):
+                error = message.error()
+                if error is None:
+                    self.take(message)
+                elif error.code() == KafkaError._AUTO_OFFSET_RESET:
+                    self.problem = error.str()
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,72 +148,17 @@ class Seen:
     at_ms: int
 
 
-class Traffic:
-    """Sends ``rate`` captures a second until it is stopped; each has an identity of its own."""
-
-    def __init__(self, settings: Settings, network: Network, rate: float, keys: int = 1, seed: int = 1) -> None:
-        self._topic, self._rate, self._keys = settings.captures_topic, rate, keys
-        self._captures: Iterator[IqCapture] = (capture for capture, _ in Simulator(network, seed).captures(None))
-        self._bootstrap = settings.bootstrap_servers
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="traffic")
-        self.sent_ms: dict[str, int] = {}
-        self.failed = 0
-
-    def __enter__(self) -> Traffic:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        producer = Producer({"bootstrap.servers": self._bootstrap, "enable.idempotence": True})
-        begin, number = time.monotonic(), 0
-        while not self._stop.wait(max(0.0, begin + number / self._rate - time.monotonic())):
-            capture = replace(next(self._captures), capture_id=f"load-{number}")
-            key = key_of(capture) if self._keys == 1 else f"key-{number % self._keys}".encode()
-            self.sent_ms[capture.capture_id] = time.time_ns() // 1_000_000
-            producer.produce(
-                self._topic, CODECS.encode_capture(capture), key, on_delivery=lambda error, _: self._delivered(error)
-            )
-            producer.poll(0)
-            number += 1
-        producer.flush(30)
-
-    def _delivered(self, error: object) -> None:
-        self.failed += error is not None
-
-
-class Fixes:
-    """All fixes of a topic, from its beginning, read in a thread."""
+class Fixes(Reading):
+    """All fixes of a topic, from its beginning."""
 
     def __init__(self, settings: Settings, topic: str) -> None:
-        self._consumer = Consumer(
-            {"bootstrap.servers": settings.bootstrap_servers, "group.id": "unused", "enable.auto.commit": False}
-        )
-        partitions = self._consumer.list_topics(topic, timeout=10).topics[topic].partitions
-        self._consumer.assign([TopicPartition(topic, p, 0) for p in partitions])
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="fixes")
+        super().__init__(settings, topic)
         self.seen: list[Seen] = []
 
-    def __enter__(self) -> Fixes:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-        self._consumer.close()
-
-    def _run(self) -> None:
-        while not self._stop.is_set():
-            for message in self._consumer.consume(500, 0.2):
-                if message.error() is None:
-                    fix = CODECS.decode_fix(message.value() or b"")
-                    self.seen.append(Seen(fix, message.key() or b"", message.timestamp()[1]))
+    def take(self, message: Message) -> None:
+        """Remembers a fix."""
+        fix = CODECS.decode_fix(message.value() or b"")
+        self.seen.append(Seen(fix, message.key() or b"", message.timestamp()[1]))
 
     def of(self, sent: dict[str, int]) -> list[Seen]:
         """Those that answer captures of ``sent``."""

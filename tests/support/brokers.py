@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from confluent_kafka.admin import AdminClient
 from stream_app.errors import BrokerUnavailable
 from stream_app.kafka.embedded import EmbeddedBroker, free_port
 from stream_app.kafka.topics import check_broker
+from tests.support.process import Ailing
 
 ROOT = Path(__file__).parents[2]
 LIBS = ROOT / "infra" / "kafka" / "libs"
@@ -27,8 +28,8 @@ _CONFIG = """\
 process.roles=broker,controller
 node.id=1
 controller.quorum.bootstrap.servers=127.0.0.1:{controller}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listeners=PLAINTEXT://{host}:{port},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://{host}:{port}
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
@@ -62,7 +63,7 @@ def choose() -> str:
         return wanted
     if _docker_runs():
         return "docker"
-    return "java" if _java_runs() else "embedded"
+    return "java" if java_runs() else "embedded"
 
 
 @contextmanager
@@ -73,56 +74,79 @@ def broker(kind: str, folder: Path) -> Iterator[Broker]:
             yield Broker(bootstrap, kind, f"Apache Kafka in Docker ({_IMAGE})")
     elif kind == "java":
         with KraftBroker(folder) as bootstrap:
-            yield Broker(bootstrap, kind, f"Apache Kafka {_version()} on Java (KRaft)")
+            yield Broker(bootstrap, kind, f"Apache Kafka {version()} on Java (KRaft)")
     else:
         with EmbeddedBroker() as bootstrap:
             yield Broker(bootstrap, kind, "the embedded broker (Tansu, memory only): not Apache Kafka")
 
 
-class KraftBroker:
+class KraftBroker(Ailing):
     """One Apache Kafka node, broker and controller, on Java. Its jars are fetched once by Maven."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self.port = free_port()
-        self._process: subprocess.Popen[bytes] | None = None
+    def __init__(
+        self, folder: Path, host: str = "127.0.0.1", more: Mapping[str, str] | None = None, heap: str = "1g"
+    ) -> None:
+        """``more`` adds to the node's properties, or replaces some."""
+        self._folder, self._host, self._heap = folder, host, heap
+        self.more = dict(more or {})
+        self.port, self.controller = free_port(), free_port()
+
+    @property
+    def bootstrap(self) -> str:
+        """Where clients find it."""
+        return f"{self._host}:{self.port}"
 
     def __enter__(self) -> str:
         """Formats the storage and starts the broker."""
+        self.format("--standalone")
+        self.start()
+        return self.bootstrap
+
+    def format(self, *options: str) -> None:
+        """Writes the properties and an empty storage."""
         config = self._folder / "server.properties"
-        config.write_text(
-            _CONFIG.format(port=self.port, controller=free_port(), logs=self._folder / "kafka-logs"), encoding="utf-8"
+        text = _CONFIG.format(
+            host=self._host, port=self.port, controller=self.controller, logs=self._folder / "kafka-logs"
         )
-        self._java("kafka.tools.StorageTool", "random-uuid")
+        text += "".join(f"{name}={value}\n" for name, value in self.more.items())  # the last of two counts
+        config.write_text(text, encoding="utf-8")
         formatted = self._java(
-            "kafka.tools.StorageTool", "format", "--standalone", "-t", "Rml4U3RyZWFtVGVzdDEyMw", "-c", str(config)
+            "kafka.tools.StorageTool", "format", *options, "-t", "Rml4U3RyZWFtVGVzdDEyMw", "-c", str(config)
         )
         if formatted.returncode:
             raise BrokerUnavailable(f"formatting Kafka's storage failed: {formatted.stdout}{formatted.stderr}")
-        self.start()
-        return f"127.0.0.1:{self.port}"
 
     def start(self) -> None:
         """Starts the node on the storage it has, and waits until it answers."""
+        self.launch()
+        self.wait()
+
+    def launch(self) -> None:
+        """Starts the node; one of several answers only when most of them run."""
         with (self._folder / "kafka.out").open("ab") as out:
-            self._process = subprocess.Popen(
-                ["java", *_OPTIONS, "kafka.Kafka", str(self._folder / "server.properties")], stdout=out, stderr=out
+            self.process = subprocess.Popen(
+                ["java", *_OPTIONS, f"-Xmx{self._heap}", "kafka.Kafka", str(self._folder / "server.properties")],
+                stdout=out,
+                stderr=out,
             )
+
+    def wait(self) -> None:
+        """Returns when it answers."""
         for _ in range(60):
             try:
-                check_broker(f"127.0.0.1:{self.port}", 1.0)
+                check_broker(self.bootstrap, 1.0)
                 return
             except BrokerUnavailable:
-                if self._process.poll() is not None:
+                if self.process is None or self.process.poll() is not None:
                     break
         raise BrokerUnavailable(f"Kafka did not start: {(self._folder / 'kafka.out').read_text()[-2000:]}")
 
     def stop(self) -> None:
         """Stops the node, as a power cut would not: it closes its logs."""
-        if self._process is not None:
-            self._process.terminate()
-            self._process.wait(30)
-            self._process = None
+        if self.process is not None:
+            self.process.terminate()
+            self.process.wait(30)
+            self.process = None
 
     def __exit__(self, *_: object) -> None:
         """Stops the node."""
@@ -133,7 +157,7 @@ class KraftBroker:
         return subprocess.run(["java", *_OPTIONS, *arguments], capture_output=True, text=True, check=False)
 
 
-_OPTIONS = ["-Xms256m", "-Xmx1g", "-XX:+UseG1GC", "-cp", str(LIBS / "*")]
+_OPTIONS = ["-Xms256m", "-XX:+UseG1GC", "-cp", str(LIBS / "*")]
 
 
 def fetch_jars() -> None:
@@ -163,7 +187,8 @@ def _docker_runs() -> bool:
         return False
 
 
-def _java_runs() -> bool:
+def java_runs() -> bool:
+    """Whether this machine has what KraftBroker needs."""
     if shutil.which("java") is None or shutil.which("mvn") is None:
         return False
     said = subprocess.run(["java", "-version"], capture_output=True, text=True, check=False).stderr
@@ -178,7 +203,8 @@ def _java_runs() -> bool:
     return True
 
 
-def _version() -> str:
+def version() -> str:
+    """Of the Apache Kafka that KraftBroker runs."""
     jar = next(LIBS.glob("kafka_2.13-*.jar"))
     return jar.stem.removeprefix("kafka_2.13-")
 

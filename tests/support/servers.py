@@ -13,15 +13,15 @@ from typing import Self
 import redis
 
 from stream_app.kafka.embedded import free_port
+from tests.support.process import Ailing
 from tests.support.worker import eventually
 
 
-class _Server:
+class _Server(Ailing):
     """A server process; a context manager that starts and stops it."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder, self.port = folder, free_port()
-        self._process: subprocess.Popen[bytes] | None = None
+        self.folder, self.port = folder, free_port()
 
     def __enter__(self) -> Self:
         """Starts it."""
@@ -34,16 +34,16 @@ class _Server:
 
     def start(self) -> None:
         """Returns when it answers."""
-        with (self._folder / "server.log").open("ab") as out:
-            self._process = subprocess.Popen(self._command(), cwd=self._folder, stdout=out, stderr=out)
+        with (self.folder / "server.log").open("ab") as out:
+            self.process = subprocess.Popen(self._command(), cwd=self.folder, stdout=out, stderr=out)
         eventually(self._answers, 90, f"an answer of {type(self).__name__}")
 
     def stop(self) -> None:
         """Ends it with SIGTERM."""
-        if self._process is not None:
-            self._process.terminate()
-            self._process.wait(30)
-            self._process = None
+        if self.process is not None:
+            self.process.terminate()
+            self.process.wait(30)
+            self.process = None
 
     def _command(self) -> Sequence[str]:
         raise NotImplementedError
@@ -86,8 +86,8 @@ class MlflowServer(_Server):
     def _command(self) -> Sequence[str]:
         return [
             sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1",
-            "--backend-store-uri", f"sqlite:///{self._folder / 'mlflow.db'}",
-            "--artifacts-destination", str(self._folder / "artifacts"),
+            "--backend-store-uri", f"sqlite:///{self.folder / 'mlflow.db'}",
+            "--artifacts-destination", str(self.folder / "artifacts"),
         ]  # fmt: skip
 
     def _answers(self) -> bool:

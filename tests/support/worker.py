@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from pydantic import SecretStr
 from stream_app.kafka.embedded import free_port
 from stream_app.kafka.topics import ensure_topics
 from stream_app.settings import Settings
+from tests.support.process import Ailing
 
 
 def eventually(check: Callable[[], Any], timeout_s: float = 60.0, what: str = "it") -> Any:
@@ -51,20 +52,30 @@ def settings_for(bootstrap: str, name: str, **more: Any) -> Settings:
     )
 
 
-class WorkerProcess:
+class WorkerProcess(Ailing):
     """``fixstream worker`` with its log in a file."""
 
-    def __init__(self, settings: Settings, folder: Path, name: str = "worker") -> None:
-        self.port = free_port()
+    process: subprocess.Popen[bytes]
+
+    def __init__(
+        self,
+        settings: Settings,
+        folder: Path,
+        name: str = "worker",
+        inside: Sequence[str] = (),
+        host: str = "127.0.0.1",
+    ) -> None:
+        """``inside``: the beginning of the command, such as ``ip netns exec NAME``; ``host``: where its pages are."""
+        self.port, self._host = free_port(), host
         self._log = folder / f"{name}.log"
-        values = settings.model_dump(exclude_none=True) | {"web_port": self.port, "web_host": "127.0.0.1"}
+        values = settings.model_dump(exclude_none=True) | {"web_port": self.port, "web_host": host}
         environment = {
             f"FIXSTREAM_{key.upper()}": value.get_secret_value() if isinstance(value, SecretStr) else str(value)
             for key, value in values.items()
         }
         with self._log.open("wb") as out:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "stream_app.cli.main", "worker"],
+                [*inside, sys.executable, "-m", "stream_app.cli.main", "worker"],
                 env=os.environ | environment,
                 stdout=out,
                 stderr=out,
@@ -73,7 +84,7 @@ class WorkerProcess:
     def get(self, path: str) -> tuple[int, str]:
         """Status and body of one of its pages; (0, "") where nobody answers."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as answer:
+            with urllib.request.urlopen(f"http://{self._host}:{self.port}{path}", timeout=10) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
@@ -115,11 +126,6 @@ class WorkerProcess:
         except subprocess.TimeoutExpired:
             self.process.kill()
             raise AssertionError(f"the worker did not stop within {timeout_s:.0f} s: {self.log()[-3000:]}") from None
-
-    def kill(self) -> None:
-        """Ends it, however it is."""
-        self.process.kill()
-        self.process.wait(10)
 
 
 def send_all(settings: Settings, records: Iterable[tuple[bytes, bytes]]) -> None:

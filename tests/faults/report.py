@@ -1,0 +1,110 @@
+"""What the scenarios came to, for people: a line each, the table, the page."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import psutil
+
+from tests.faults.captures import KEYS
+from tests.faults.scenario import Outcome
+from tests.faults.stage import SESSION_MS
+from tests.support import brokers
+
+_HEAD = (
+    "what was done",
+    "times",
+    "delivery",
+    "sent",
+    "answered",
+    "lost",
+    "twice",
+    "disorder",
+    "wrong",
+    "gap s",
+    "wait s",
+)
+_COUNTS = ("sent", "answered", "lost", "twice", "out_of_order", "wrong")
+_PAGE = """\
+# Faults
+
+`make faults` plays these faults against real workers on a real Apache Kafka, each under load and with an account at the
+end, and writes this page and `build/faults.json`. The short forms are part of `make test`. One scenario alone:
+`make faults ARGS="--only worker-killed --delivery exactly_once"`. Exit code 1: a promise was broken.
+
+Every capture sent has a number, one of {keys} keys and an answer that was computed beforehand; every 50th record is
+poison that must come back as a dead letter. A reader of committed records takes down every fix and dead letter, as any
+consumer of `positions` would get them.
+
+- **lost**: captures that Kafka acknowledged and nobody answered. Must be 0.
+- **twice**: captures answered more than once. Must be 0 under `exactly_once`. Under `at_least_once` no more answers may
+  be repeated than were in flight, for each disturbance (`max_in_flight` + 1) x `max_batch`.
+- **disorder**: captures first answered after a later one of their key. Must be 0.
+- **wrong**: answers that are not the capture's own, whatever the cache, the model or a mix-up made of it. Must be 0.
+- **gap**: the longest time in which the reader got nothing at all although something was owed.
+- **wait**: the longest time that one capture waited for its answer, which is what one key notices of the fault. Session
+  timeouts are {session_s:.0f} s here; the default of 45 s lengthens both accordingly.
+
+## {date}
+
+{machine}
+
+{table}
+
+{verdict}
+"""
+
+
+def line(outcome: Outcome) -> str:
+    """One line as a scenario ends."""
+    if outcome.not_run:
+        return f"{outcome.scenario.name} ({outcome.delivery}): not run: {outcome.not_run}"
+    figures = outcome.figures()
+    words = ", ".join(
+        f"{name} {figures[name]}" for name in ("sent", "answered", "lost", "twice", "out_of_order", "wrong")
+    )
+    said = "; ".join([*outcome.broken, *outcome.notes])
+    verdict = "BROKEN" if outcome.broken else "held"
+    return (
+        f"{outcome.scenario.name} ({outcome.delivery}, {outcome.times}): {verdict}: {words}, "
+        f"longest gap {figures['longest_gap_s']} s, longest wait {figures['longest_wait_s']} s"
+        f"{'; ' if said else ''}{said}"
+    )
+
+
+def table(outcomes: Sequence[Outcome]) -> str:
+    """Markdown."""
+    rows = ["| " + " | ".join(_HEAD) + " |", "|" + " --- |" * len(_HEAD)]
+    for outcome in outcomes:
+        cells = [f"{outcome.scenario.name}: {outcome.scenario.what}", str(outcome.times), outcome.delivery]
+        if outcome.account is None:
+            cells += [(outcome.not_run and f"not run: {outcome.not_run}") or "broken off", *[""] * 7]
+        else:
+            figures = outcome.figures()
+            cells += [f"{figures[name]:,}" for name in _COUNTS]
+            cells += [f"{figures[name]:.1f}" for name in ("longest_gap_s", "longest_wait_s")]
+        rows.append("| " + " | ".join(cells) + " |")
+    return "\n".join(rows) + "\n"
+
+
+def page(outcomes: Sequence[Outcome]) -> str:
+    """docs/faults.md."""
+    memory_gb = psutil.virtual_memory().total / 2**30
+    machine = (
+        f"Apache Kafka {brokers.version()}, Python {platform.python_version()}, {platform.system()} on "
+        f"{platform.machine()}, {os.cpu_count()} cores, {memory_gb:.0f} GB; broker, workers and load share them."
+    )
+    said = [f"- {o.scenario.name} ({o.delivery}): {note}" for o in outcomes for note in o.notes]
+    broken = [f"- {o.scenario.name} ({o.delivery}): {words}" for o in outcomes for words in o.broken]
+    verdict = "\n".join(["**Broken promises:**", "", *broken] if broken else ["Every promise was kept."])
+    return _PAGE.format(
+        keys=KEYS,
+        session_s=SESSION_MS / 1e3,
+        date=datetime.now(UTC).date().isoformat(),
+        machine=machine,
+        table=table(outcomes) + ("\n" + "\n".join(said) + "\n" if said else ""),
+        verdict=verdict,
+    )

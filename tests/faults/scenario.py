@@ -1,0 +1,79 @@
+"""A scenario: what is done, how often, and what came of it."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.faults.account import DELIVERIES, Account, Delivery
+from tests.faults.stage import Rig, Stage
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """``act(stage, times)`` does it ``times`` times, in whatever unit ``what`` names, and may use another stage."""
+
+    name: str
+    what: str  # one line, for people
+    act: Callable[[Stage, int], None]
+    times: int
+    short: int  # times in the short form
+    deliveries: tuple[Delivery, ...] = DELIVERIES
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    stage: Callable[..., Any] = Stage  # a context manager that gives the stage
+    lacking: Callable[[], str] = lambda: ""  # why this machine cannot do it
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A line of the table."""
+
+    scenario: Scenario
+    delivery: Delivery
+    times: int
+    account: Account | None  # None: it did not run to its end
+    broken: list[str]
+    notes: list[str]
+    not_run: str = ""
+
+    def figures(self) -> dict[str, Any]:
+        """The entry in build/faults.json."""
+        found = self.account
+        return {
+            "scenario": self.scenario.name,
+            "delivery": self.delivery,
+            "times": self.times,
+            "sent": found.sent if found else 0,
+            "answered": found.answered if found else 0,
+            "lost": len(found.lost) if found else 0,
+            "twice": len(found.twice) if found else 0,
+            "out_of_order": len(found.out_of_order) if found else 0,
+            "wrong": len(found.wrong) if found else 0,
+            "longest_gap_s": round(found.longest_gap_s, 2) if found else None,
+            "longest_wait_s": round(found.longest_wait_s, 2) if found else None,
+            "broken": self.broken,
+            "notes": self.notes,
+            "not_run": self.not_run,
+        }
+
+
+def play(scenario: Scenario, rig: Rig, delivery: Delivery, short: bool) -> Outcome:
+    """Runs it. Whatever it raises is a broken promise of its own: the other scenarios go on."""
+    times = scenario.short if short else scenario.times
+    lacking = scenario.lacking()
+    if lacking:
+        return Outcome(scenario, delivery, times, None, [], [], lacking)
+    try:
+        with scenario.stage(rig, delivery, short, **scenario.settings) as stage:
+            scenario.act(stage, times)
+            found = stage.settle()
+            broken = found.broken(delivery, stage.most_again) + stage.problems
+            if not found.sent:
+                broken.append("nothing was sent")
+            return Outcome(scenario, delivery, times, found, broken, stage.notes)
+    except Exception as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        words = f"{type(error).__name__}: {error} ({where.name}, line {where.lineno})"
+        return Outcome(scenario, delivery, times, None, [f"it did not run to its end: {words}"], [])
