@@ -185,7 +185,7 @@ class CaptureChannel(faust.Channel[MicroBatch]):  # type: ignore[misc,unused-ign
             on_revoke=self._on_revoke,
             on_lost=self._on_lost,
         )
-        self._paused = False
+        self._paused: bool | None = False
         self._next_lag = 0.0
         self._full_since: float | None = None
         return consumer
@@ -307,7 +307,7 @@ class CaptureChannel(faust.Channel[MicroBatch]):  # type: ignore[misc,unused-ign
         self._join(consumer)
         self._remember_committed(consumer, partitions)
         self._assigned |= {(p.topic, p.partition) for p in partitions}
-        self._paused = False  # new partitions are not paused: the next turn sets all anew
+        self._paused = None  # some may be, others not: the next turn sets all anew
         log.info("Assigned partitions %s", sorted(p.partition for p in partitions))
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
