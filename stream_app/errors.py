@@ -9,6 +9,7 @@ class FixStreamError(Exception):
     """Anything FixStream raises on purpose. The message says what was wrong, where, and what to do."""
 
     code = "internal"
+    versions: tuple[str, ...] = ()  # of the model, that a capture was given to in vain
 
 
 class CaptureError(FixStreamError):
@@ -117,6 +118,12 @@ class BrokerUnavailable(FixStreamError):
     """No broker answers at the configured address."""
 
     code = "broker-unavailable"
+
+
+class DeadLetterError(FixStreamError):
+    """A dead letter that was asked for is not there, or cannot be written to a file."""
+
+    code = "dead-letter"
 
 
 class DeliveryFailed(FixStreamError):

@@ -16,11 +16,11 @@ from stream_app.locate.batch import Batch
 from stream_app.locate.pipeline import Locator
 from stream_app.metrics import Metrics
 from stream_app.records.codec import Codecs
+from stream_app.records.dead_letter import CODE, DeadLetter
 from stream_app.records.fix import Fix
 from stream_app.settings import Settings
 
 log = logging.getLogger(__name__)
-CODE_HEADER = "fixstream-code"
 
 
 class LocateRunner:
@@ -71,7 +71,7 @@ class LocateRunner:
             await self._delivery.deliver(place, outputs)
             for output in outputs:
                 if output.topic == self._settings.dead_letter_topic:
-                    self._metrics.dead_letters.labels(dict(output.headers)[CODE_HEADER].decode()).inc()
+                    self._metrics.dead_letters.labels(dict(output.headers)[CODE].decode()).inc()
             now = time.perf_counter()
             for record in batch.records:
                 self._metrics.latency.labels("end_to_end").observe(now - record.received_at)
@@ -90,7 +90,9 @@ class LocateRunner:
                 log.exception("A micro-batch of %d captures failed; trying them one by one", len(records))
                 return [output for record in records for output in await self._outputs([record])]
             log.exception("A capture failed; it becomes a dead letter")
-            return self._answer(records[0], FixStreamError(f"{type(error).__name__}: {error}"))
+            internal = FixStreamError(f"{type(error).__name__}: {error}")
+            internal.versions = tuple(version.model.version for version in locator.fleet.live)
+            return self._answer(records[0], internal)
         self._shadow.offer(locator, work)
         return outputs
 
@@ -116,11 +118,7 @@ class LocateRunner:
         return [self._dead_letter(record, result)]
 
     def _dead_letter(self, record: RawRecord, error: FixStreamError) -> Output:
-        headers = [
-            (CODE_HEADER, error.code.encode()),
-            ("fixstream-message", str(error).encode()),
-            ("fixstream-topic", record.topic.encode()),
-            ("fixstream-partition", str(record.partition).encode()),
-            ("fixstream-offset", str(record.offset).encode()),
-        ]
-        return Output(self._settings.dead_letter_topic, record.key, record.value, headers, record.source)
+        letter = DeadLetter.of(error, record.topic, record.partition, record.offset, record.headers)
+        return Output(
+            self._settings.dead_letter_topic, record.key, record.value, letter.to_headers(), record.source
+        )

@@ -247,6 +247,7 @@ class CaptureChannel(faust.Channel[MicroBatch]):  # type: ignore[misc,unused-ign
                         message.partition() or 0,
                         message.offset() or 0,
                         now,
+                        headers=message.headers(),
                     )
                 )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -29,6 +29,7 @@ class RawRecord:
     received_at: float
     capture: IqCapture | None = None
     reply: Callable[[Fix | FixStreamError], object] | None = None  # the answer goes here, not to Kafka
+    headers: Sequence[tuple[str, bytes | None]] | None = None
 
     @property
     def source(self) -> Partition:

@@ -42,6 +42,7 @@ class Item:
     lane: Lane | None = None  # the version that is to answer, or did
     others: list[Lane] = field(default_factory=list)  # those that stand in for it
     failures: list[str] = field(default_factory=list)  # what versions before this one did, in words
+    tried: list[str] = field(default_factory=list)  # the versions that looked at it, this one too
     content: bytes = b""  # digest of what the answer depends on, made when the first version looks
     exact_key: bytes = b""
     feature_key: bytes = b""

@@ -79,6 +79,7 @@ class Locator:
         leaders: dict[bytes, Item] = {}
         for item, capture in batch.open_items():
             lane = item.lane or self._drawn(item, capture)
+            item.tried.append(lane.model.version)
             if not lane.takes(capture):
                 item.error = UnanswerableCapture(
                     f"capture {capture.capture_id!r} has {len(capture.channels)} channels, but model "
@@ -122,6 +123,8 @@ class Locator:
         for item in batch.items:
             if item.same_as is not None:
                 self._copy(item)
+            if item.error is not None:
+                item.error.versions = tuple(item.tried)
             if item.answer is None:
                 continue
             stored = item.answer.to_bytes()
@@ -173,7 +176,7 @@ class Locator:
             if before.answer is not None:
                 _take(item, before)
             elif before.error is not None:
-                item.error = _same_error(item.capture, before.error)
+                item.error, item.tried = _same_error(item.capture, before.error), before.tried
             else:
                 left.append((item, item.capture))
         self._extract(left)
@@ -248,6 +251,7 @@ class Locator:
     def _pass_on(self, item: Item, capture: IqCapture, lane: Lane) -> None:
         if item.others:
             item.lane, item.feature_key = item.others.pop(0), b""
+            item.tried.append(item.lane.model.version)
             item.exact_key = exact_key(item.lane.model_part, item.content)
         else:
             item.error = UnanswerableCapture(
@@ -263,7 +267,7 @@ class Locator:
         if leader is None or item.capture is None:
             return
         if leader.error is not None:
-            item.error = _same_error(item.capture, leader.error)
+            item.error, item.tried = _same_error(item.capture, leader.error), leader.tried
         if leader.answer is not None:
             _take(item, leader)
 

@@ -111,8 +111,11 @@ def test_what_a_version_cannot_answer_is_answered_by_the_next_and_says_so(does: 
 
 
 def test_no_version_that_can_answer_is_an_error_that_names_them_all() -> None:
-    results = locator((Model("1", does="raise"), 100), (Model("2", does="nan"), 0)).locate(batch(2))
-    assert [type(result) for result in results] == [UnanswerableCapture] * 2
+    part = locator((Model("1", does="raise"), 100), (Model("2", does="nan"), 0))
+    results = part.locate([*batch(2), capture("as capture-0", 0), capture("many", 5, receivers=4)])
+    assert [type(result) for result in results] == [UnanswerableCapture] * 4
+    versions = [result.versions for result in results if isinstance(result, UnanswerableCapture)]
+    assert versions == [("1", "2")] * 3 + [("1",)]
     assert "version 1 failed (RuntimeError: out of order)" in str(results[0])
     assert "version 2 gave a position" in str(results[0])
 
