@@ -10,6 +10,7 @@ from stream_app.cli import (
     compare,
     demo,
     deploy,
+    dlq,
     evaluate,
     follow,
     locate,
@@ -42,6 +43,7 @@ app.command("rollback")(deploy.rollback)
 app.command("status")(status.status)
 app.command("compare")(compare.compare)
 app.add_typer(follow.app, name="control")
+app.add_typer(dlq.app, name="dlq")
 
 
 def main() -> None:

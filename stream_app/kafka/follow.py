@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterator
 
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -52,14 +53,43 @@ class TopicFollower:
     def to_end(self, timeout_s: float) -> list[Message]:
         """Everything up to the end offsets as they are now. Raises BrokerUnavailable where that takes too long."""
         deadline = time.monotonic() + timeout_s
-        ends = {partition: self._end(partition, deadline) for partition in self._positions}
         messages: list[Message] = []
-        # Positions, not counts: compaction and transactions leave holes, also before the end.
-        while any(self._positions[partition] < end for partition, end in ends.items()):
+        for found in self._parts_to(self._ends(deadline)):
             if time.monotonic() > deadline:
-                raise BrokerUnavailable(f"{self._where} was not read to its end within {timeout_s:.0f} s: try again")
-            messages += self.poll(_TICK_S)
+                raise self._not_read(timeout_s)
+            messages += found
         return messages
+
+    def parts_to_end(self, silence_s: float) -> Iterator[list[Message]]:
+        """The same in parts, for topics too large to hold, however long that takes.
+
+        Raises BrokerUnavailable where nothing comes for ``silence_s``.
+        """
+        deadline = time.monotonic() + silence_s
+        for found in self._parts_to(self._ends(deadline)):
+            if found:
+                yield found
+                deadline = time.monotonic() + silence_s
+            elif time.monotonic() > deadline:
+                raise self._not_read(silence_s)
+
+    def go_to_time(self, at_ms: int) -> None:
+        """Goes on with each partition's first record of that time (Unix, ms) or later. Raises BrokerUnavailable."""
+        try:
+            places = self._consumer.offsets_for_times(
+                [TopicPartition(self._topic, partition, at_ms) for partition in self._positions], timeout=_METADATA_S
+            )
+        except KafkaException as error:
+            raise BrokerUnavailable(f"{self._where} cannot be searched by time: {error.args[0].str()}") from error
+        self._consumer.assign(places)
+
+    def go_to(self, partition: int, offset: int) -> bool:
+        """Goes on with that record and follows no other partition; False where there is no such partition."""
+        if partition not in self._positions:
+            return False
+        self._positions = {partition: offset}
+        self._consumer.assign([TopicPartition(self._topic, partition, offset)])
+        return True
 
     def poll(self, wait_s: float) -> list[Message]:
         """What came within ``wait_s``. While no broker answers, nothing comes; the log says so once."""
@@ -87,6 +117,17 @@ class TopicFollower:
     def close(self) -> None:
         """Leaves the broker."""
         self._consumer.close()
+
+    def _ends(self, deadline: float) -> dict[int, int]:
+        return {partition: self._end(partition, deadline) for partition in self._positions}
+
+    def _parts_to(self, ends: dict[int, int]) -> Iterator[list[Message]]:
+        # Positions, not counts: compaction and transactions leave holes, also before the end.
+        while any(self._positions[partition] < end for partition, end in ends.items()):
+            yield self.poll(_TICK_S)
+
+    def _not_read(self, timeout_s: float) -> BrokerUnavailable:
+        return BrokerUnavailable(f"{self._where} was not read to its end within {timeout_s:.0f} s: try again")
 
     def _end(self, partition: int, deadline: float) -> int:
         """The offset after the partition's last record; where nothing is kept, none is to be waited for."""

@@ -45,6 +45,9 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
         "status",
         "compare",
         "control follow",
+        "dlq list",
+        "dlq show",
+        "dlq replay",
     ],
 )
 def test_help_says_what_a_command_does(command: str) -> None:
