@@ -135,7 +135,7 @@ class DeliveryFailed(FixStreamError):
 class RecordTooLarge(DeliveryFailed):
     """A record is larger than its topic takes."""
 
-    code = "record-too-large"
+    code = "too-large"
 
     def __init__(self, message: str, refused: Sequence[object]) -> None:
         """``refused``: the outputs that were too large."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from stream_app.errors import DeliveryFailed
+from stream_app.errors import DeliveryFailed, RecordTooLarge
 from stream_app.kafka.connection import connection
 from stream_app.kafka.follow import TopicFollower
 from stream_app.kafka.topics import check_broker, dead_letter_bytes
@@ -23,7 +23,6 @@ _TRANSACTION_S = 15.0
 _FENCED = (KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUCER_FENCED)
 # What the next try would meet again; all else ends the replay.
 _REFUSALS = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE, KafkaError.INVALID_RECORD)
-_TOO_LARGE = "too-large"  # the code of captures whose bytes no dead letter can carry
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +131,7 @@ class Replayer:
     def why_not(self, letter: Letter) -> str | None:
         """Why the letter cannot be sent, in words; None where it can."""
         about, target = letter.about, self.target(letter)
-        if about.code == _TOO_LARGE and not letter.value:
+        if about.code == RecordTooLarge.code and not letter.value:
             return "it does not hold the capture's bytes, which were too large; its headers name the original"
         if not target:
             return "its headers do not name a source topic; --to says where it goes"

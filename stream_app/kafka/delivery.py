@@ -17,6 +17,7 @@ from stream_app.kafka.publisher import Publisher
 from stream_app.kafka.records import MicroBatch, Output
 from stream_app.kafka.transactions import Transactions
 from stream_app.metrics import Metrics
+from stream_app.records.dead_letter import DeadLetter
 from stream_app.settings import Guarantee, Settings
 
 log = logging.getLogger(__name__)
@@ -154,11 +155,11 @@ def _shorten(group: Sequence[Place], refused: Sequence[object]) -> None:
         outputs[number] = _without_value(outputs[number])
 
 
-def _without_value(letter: Output) -> Output:
-    headers = dict(letter.headers)
-    why = (
-        f"{len(letter.value or b'')} bytes are more than {letter.topic} takes: the original is left "
-        f"where the headers say. It was: {headers['fixstream-code'].decode()}: {headers['fixstream-message'].decode()}"
+def _without_value(output: Output) -> Output:
+    letter, size = DeadLetter.from_headers(output.headers), len(output.value or b"")
+    message = (
+        f"{size} bytes are more than {output.topic} takes (max.message.bytes): the original is left where it was read. "
+        f"It is {letter.code}: {letter.message}"
     )
-    headers |= {"fixstream-code": b"too-large", "fixstream-message": why.encode()}
-    return replace(letter, value=b"", headers=list(headers.items()))
+    short = replace(letter, code=RecordTooLarge.code, message=message)
+    return replace(output, value=b"", headers=short.to_headers())
