@@ -119,6 +119,4 @@ class LocateRunner:
 
     def _dead_letter(self, record: RawRecord, error: FixStreamError) -> Output:
         letter = DeadLetter.of(error, record.topic, record.partition, record.offset, record.headers)
-        return Output(
-            self._settings.dead_letter_topic, record.key, record.value, letter.to_headers(), record.source
-        )
+        return Output(self._settings.dead_letter_topic, record.key, record.value, letter.to_headers(), record.source)
