@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import faust
@@ -103,16 +103,10 @@ class CaptureChannel(faust.Channel[MicroBatch]):  # type: ignore[misc,unused-ign
             self._changed.notify_all()
         self._dispatch_offered()
 
-    def claim(self, batches: Sequence[MicroBatch], settled: Mapping[Partition, int]) -> Claim:
-        """What of these batches may be answered now; ``settled`` are offsets that are known to be committed."""
+    def claim(self, batches: Sequence[MicroBatch]) -> Claim:
+        """What of these batches may be answered now."""
         with self._changed:
-            ends = {batch.number: self._tracker.ends(batch) for batch in batches}
-            member = self._member
-        unsettled = {
-            number: {partition: end for partition, end in of.items() if end > settled.get(partition, -1)}
-            for number, of in ends.items()
-        }
-        return Claim(unsettled, member)
+            return Claim({batch.number: self._tracker.ends(batch) for batch in batches}, self._member)
 
     def offer(self, record: RawRecord) -> None:
         """A capture by another door, on the event loop: it joins the stream's next micro-batch, or makes its own."""

@@ -119,11 +119,11 @@ class Delivery:
 
     async def _attempt(self, group: Sequence[Place], again: bool) -> None:
         batches, loop = [place.batch for place in group], asyncio.get_running_loop()
-        claim = self._channel.claim(batches, {})
+        claim = self._channel.claim(batches)
         if again and self._transactions is not None and claim.offsets:
             # A commit whose outcome was not heard may have been one.
             settled = await loop.run_in_executor(self._thread, self._transactions.committed, list(claim.offsets))
-            claim = self._channel.claim(batches, settled)
+            claim = self._channel.claim(batches).without(settled)
         outputs = [output for place in group for output in claim.owed(place.batch, place.outputs or ())]
         if self._transactions is None:
             await self._publisher.send(outputs)

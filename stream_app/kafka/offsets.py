@@ -25,6 +25,14 @@ class Claim:
                 found[partition] = max(end, found.get(partition, 0))
         return found
 
+    def without(self, settled: Mapping[Partition, int]) -> Claim:
+        """What is left of it when these offsets are committed already."""
+        left = {
+            number: {place: end for place, end in ends.items() if end > settled.get(place, -1)}
+            for number, ends in self.ends.items()
+        }
+        return Claim(left, self.member)
+
     def owed(self, batch: MicroBatch, outputs: Sequence[Output]) -> list[Output]:
         """The outputs that answer records of partitions that are still owned."""
         return [output for output in outputs if output.source in self.ends[batch.number]]
