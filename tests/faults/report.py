@@ -14,20 +14,8 @@ from tests.faults.scenario import Outcome
 from tests.faults.stage import SESSION_MS
 from tests.support import brokers
 
-_HEAD = (
-    "what was done",
-    "times",
-    "delivery",
-    "sent",
-    "answered",
-    "lost",
-    "twice",
-    "disorder",
-    "wrong",
-    "gap s",
-    "wait s",
-)
 _COUNTS = ("sent", "answered", "lost", "twice", "out_of_order", "wrong")
+_HEAD = ("what was done", "how often", "delivery", *_COUNTS, "longest gap, s", "longest wait, s")
 _PAGE = """\
 # Faults
 
@@ -42,11 +30,11 @@ consumer of `positions` would get them.
 - **lost**: captures that Kafka acknowledged and nobody answered. Must be 0.
 - **twice**: captures answered more than once. Must be 0 under `exactly_once`. Under `at_least_once` no more answers may
   be repeated than were in flight, for each disturbance (`max_in_flight` + 1) x `max_batch`.
-- **disorder**: captures first answered after a later one of their key. Must be 0.
+- **out_of_order**: captures first answered after a later one of their key. Must be 0.
 - **wrong**: answers that are not the capture's own, whatever the cache, the model or a mix-up made of it. Must be 0.
-- **gap**: the longest time in which the reader got nothing at all although something was owed.
-- **wait**: the longest time that one capture waited for its answer, which is what one key notices of the fault. Session
-  timeouts are {session_s:.0f} s here; the default of 45 s lengthens both accordingly.
+- **longest gap**: the longest time in which the reader got nothing at all although something was owed.
+- **longest wait**: the longest time that one capture waited for its answer, which is what one key notices of the fault.
+  Session timeouts are {session_s:.0f} s here; the default of 45 s lengthens both accordingly.
 
 ## {date}
 
@@ -79,7 +67,7 @@ def table(outcomes: Sequence[Outcome]) -> str:
     """Markdown."""
     rows = ["| " + " | ".join(_HEAD) + " |", "|" + " --- |" * len(_HEAD)]
     for outcome in outcomes:
-        cells = [f"{outcome.scenario.name}: {outcome.scenario.what}", str(outcome.times), outcome.delivery]
+        cells = [f"{outcome.scenario.name}: {outcome.scenario.what}", outcome.often, outcome.delivery]
         if outcome.account is None:
             cells += [(outcome.not_run and f"not run: {outcome.not_run}") or "broken off", *[""] * 7]
         else:

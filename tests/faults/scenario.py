@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -9,6 +10,9 @@ from typing import Any
 
 from tests.faults.account import DELIVERIES, Account, Delivery
 from tests.faults.stage import Rig, Stage
+from tests.support import brokers
+
+_LOGS = brokers.ROOT / "build" / "faults"
 
 
 @dataclass(frozen=True)
@@ -20,6 +24,7 @@ class Scenario:
     act: Callable[[Stage, int], None]
     times: int
     short: int  # times in the short form
+    unit: str = "×"
     deliveries: tuple[Delivery, ...] = DELIVERIES
     settings: Mapping[str, Any] = field(default_factory=dict)
     stage: Callable[..., Any] = Stage  # a context manager that gives the stage
@@ -37,6 +42,11 @@ class Outcome:
     broken: list[str]
     notes: list[str]
     not_run: str = ""
+
+    @property
+    def often(self) -> str:
+        """How often, or how long, it was done."""
+        return f"{self.times} {self.scenario.unit}"
 
     def figures(self) -> dict[str, Any]:
         """The entry in build/faults.json."""
@@ -72,8 +82,17 @@ def play(scenario: Scenario, rig: Rig, delivery: Delivery, short: bool) -> Outco
             broken = found.broken(delivery, stage.most_again) + stage.problems
             if not found.sent:
                 broken.append("nothing was sent")
+            if broken:
+                broken.append(f"the workers' logs are in {_keep_logs(stage, f'{scenario.name}-{delivery}')}")
             return Outcome(scenario, delivery, times, found, broken, stage.notes)
     except Exception as error:
         where = traceback.extract_tb(error.__traceback__)[-1]
         words = f"{type(error).__name__}: {error} ({where.name}, line {where.lineno})"
         return Outcome(scenario, delivery, times, None, [f"it did not run to its end: {words}"], [])
+
+
+def _keep_logs(stage: Stage, name: str) -> str:
+    place = _LOGS / name
+    shutil.rmtree(place, ignore_errors=True)
+    shutil.copytree(stage.folder, place)
+    return str(place.relative_to(brokers.ROOT))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,7 @@ from tests.faults.account import DELIVERIES, Account, Answer, Delivery, Sent, ac
 from tests.faults.captures import Pool, key_of, number_of, place_of, poison_name
 from tests.load.traffic import CODECS, Reading, Traffic
 from tests.support.brokers import KraftBroker, delete_topics
+from tests.support.netns import Namespace
 from tests.support.process import Ailing
 from tests.support.servers import MlflowServer, RedisServer
 from tests.support.worker import WorkerProcess, eventually, settings_for
@@ -119,10 +120,18 @@ class Stage:
     """One scenario's topics, workers and load; a context manager that leaves nothing behind."""
 
     def __init__(
-        self, rig: Rig, delivery: Delivery, short: bool, bootstrap: str = "", pool: Pool | None = None, **more: Any
+        self,
+        rig: Rig,
+        delivery: Delivery,
+        short: bool,
+        nodes: Sequence[KraftBroker] = (),
+        pool: Pool | None = None,
+        **more: Any,
     ) -> None:
-        """``more`` are settings; ``bootstrap`` where the rig's own broker is not meant."""
+        """``more`` are settings; ``nodes`` where the rig's own broker is not meant."""
         self.rig, self.delivery, self.short = rig, delivery, short
+        self.nodes = nodes or [rig.kafka]
+        self.cable: Namespace | None = None
         self.pool, self.folder = pool or rig.pool, rig.place("stage")
         values = {
             "registry_uri": more.get("registry_uri") or rig.registry_uri,
@@ -133,9 +142,9 @@ class Stage:
             **known(delivery),
             **more,
         }
-        self.settings = settings_for(bootstrap or rig.kafka.bootstrap, f"f{uuid4().hex[:8]}", **values).model_copy(
-            update={"session_timeout_ms": SESSION_MS}
-        )
+        self.settings = settings_for(
+            ",".join(node.bootstrap for node in self.nodes), f"f{uuid4().hex[:8]}", **values
+        ).model_copy(update={"session_timeout_ms": SESSION_MS})
         self.workers: dict[str, WorkerProcess] = {}
         self.random = random.Random(_SEED)
         self.disturbances = 0
@@ -181,6 +190,11 @@ class Stage:
 
         eventually(shared, 60, "a share for every worker")
 
+    def wait_answering(self) -> None:
+        """Returns when answers come again."""
+        count = len(self.answers.seen)
+        eventually(lambda: len(self.answers.seen) > count, _SETTLE_S, "another answer")
+
     def kill(self, name: str) -> None:
         """kill -9 of a worker."""
         self.workers[name].kill()
@@ -220,10 +234,14 @@ class Stage:
         self._sent = {n: Sent(i, key_of(i), sent_ms[n], self.pool.place(i)) for n, i in numbers.items()}
         self._unsure = unsure
 
-    def settle(self, timeout_s: float = _SETTLE_S) -> Account:
-        """The account, when all is answered and nothing more comes, or the time is over."""
+    def wait_all(self, timeout_s: float) -> None:
+        """Returns when all is answered, or the time is over."""
         with suppress(AssertionError):
             eventually(lambda: self._sent.keys() <= self.answers.names, timeout_s)
+
+    def settle(self) -> Account:
+        """The account, when all is answered and nothing more comes, or the time is over."""
+        self.wait_all(_SETTLE_S)
         count = -1
         while count != len(self.answers.seen):
             count = len(self.answers.seen)

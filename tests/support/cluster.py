@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
@@ -43,11 +43,6 @@ class KraftCluster:
             node.more |= {"node.id": str(number), "controller.quorum.voters": voters}
         self._stack = ExitStack()
 
-    @property
-    def bootstrap(self) -> str:
-        """All three."""
-        return ",".join(node.bootstrap for node in self.nodes)
-
     def __enter__(self) -> Self:
         """Starts all nodes; returns when each knows of all."""
         with self._stack as stack:
@@ -55,7 +50,7 @@ class KraftCluster:
                 node.format()
                 node.launch()
                 stack.callback(node.kill)  # who stops them one after the other waits for a majority in vain
-            eventually(lambda: self._whole(), 90, "a cluster of three")
+            wait_whole(self.nodes)
             self._stack = stack.pop_all()
         return self
 
@@ -63,14 +58,17 @@ class KraftCluster:
         """Ends all nodes."""
         self._stack.close()
 
-    def wait_whole(self) -> None:
-        """Returns when every partition is in sync on all three nodes again."""
-        eventually(lambda: self._whole(), 90, "three copies of everything in sync")
 
-    def _whole(self) -> bool:
+def wait_whole(nodes: Sequence[KraftBroker]) -> None:
+    """Returns when each node is there, and every partition in sync on all of them."""
+    bootstrap = ",".join(node.bootstrap for node in nodes)
+
+    def whole() -> bool:
         try:
-            found = check_broker(self.bootstrap, 2.0).list_topics(timeout=2.0)
+            found = check_broker(bootstrap, 2.0).list_topics(timeout=2.0)
         except (BrokerUnavailable, KafkaException):
             return False
         partitions = [p for topic in found.topics.values() for p in topic.partitions.values()]
-        return len(found.brokers) == NODES and all(len(p.isrs) == NODES for p in partitions)
+        return len(found.brokers) == len(nodes) and all(len(p.isrs) == len(nodes) for p in partitions)
+
+    eventually(whole, 90, "every copy in sync on every node")
