@@ -9,6 +9,7 @@ from pathlib import Path
 import onnx
 
 from stream_app.cache.dedup import DedupCache
+from stream_app.errors import CaptureError
 from stream_app.locate.pipeline import Locator
 from stream_app.metrics import Metrics
 from stream_app.models.fleet import Fleet
@@ -90,7 +91,12 @@ def place_of(fix: Fix) -> Place:
     return Place(fix.latitude, fix.longitude, fix.semi_major_m)
 
 
-def poison_name(value: bytes) -> str:
-    """The name in a dead letter's bytes; "" where they are none of ours."""
+def refused_name(value: bytes) -> str:
+    """The name of what came back as a dead letter; its bytes, where they are none of ours."""
     text = value.decode(errors="replace")
-    return text.removeprefix(_POISON) if text.startswith(_POISON) else ""
+    if text.startswith(_POISON):
+        return text.removeprefix(_POISON)
+    try:
+        return CODECS.decode_capture(value).capture_id
+    except CaptureError:
+        return repr(value[:40])

@@ -8,14 +8,14 @@ import sys
 import time
 from pathlib import Path
 
-from tests.faults import kafka, parts, workers
+from tests.faults import bounded, kafka, parts, workers
 from tests.faults.account import DELIVERIES
 from tests.faults.report import line, page, table
 from tests.faults.scenario import Outcome, Scenario, play
 from tests.faults.stage import Rig, deliveries
 from tests.support import brokers
 
-SCENARIOS: tuple[Scenario, ...] = (*workers.SCENARIOS, *kafka.SCENARIOS, *parts.SCENARIOS)
+SCENARIOS: tuple[Scenario, ...] = (*workers.SCENARIOS, *kafka.SCENARIOS, *parts.SCENARIOS, *bounded.SCENARIOS)
 _JSON = brokers.ROOT / "build" / "faults.json"
 _PAGE = brokers.ROOT / "docs" / "faults.md"
 

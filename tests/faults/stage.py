@@ -18,7 +18,7 @@ from stream_app.kafka.topics import ensure_topics
 from stream_app.models.registry import Registry
 from stream_app.settings import Settings
 from tests.faults.account import DELIVERIES, Account, Answer, Delivery, Sent, account
-from tests.faults.captures import Pool, key_of, number_of, place_of, poison_name
+from tests.faults.captures import Pool, key_of, number_of, place_of, refused_name
 from tests.load.traffic import CODECS, Reading, Traffic
 from tests.support.brokers import KraftBroker, delete_topics
 from tests.support.netns import Namespace
@@ -111,7 +111,7 @@ class Answers(Reading):
             fix = CODECS.decode_fix(value)
             answer = Answer(fix.capture_id, message.key() or b"", now_ms, place_of(fix))
         else:
-            answer = Answer(poison_name(value) or repr(value[:40]), message.key() or b"", now_ms, None)
+            answer = Answer(refused_name(value), message.key() or b"", now_ms, None)
         self.seen.append(answer)
         self.names.add(answer.name)
 

@@ -1,0 +1,45 @@
+"""The short forms of the faults that ``make faults`` plays at length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.conftest import say_part
+from tests.faults.report import line
+from tests.faults.run import SCENARIOS
+from tests.faults.scenario import Scenario, play
+from tests.faults.stage import Rig, deliveries
+from tests.support import brokers
+
+pytestmark = pytest.mark.kafka
+SHORT = (
+    "worker-killed",
+    "worker-zombie",
+    "rebalance-storm",
+    "broker-restarted",
+    "broker-frozen",
+    "redis-killed",
+    "redis-corrupted",
+    "slow-model",
+)
+
+
+@pytest.fixture(scope="module")
+def rig() -> Iterator[Rig]:
+    if not brokers.java_runs():
+        pytest.skip("a broker that can be killed and frozen needs Java 17 and Maven")
+    say_part("Kafka", f"Apache Kafka {brokers.version()} on Java (KRaft)")
+    with Rig() as found:
+        yield found
+
+
+@pytest.mark.parametrize("scenario", [s for s in SCENARIOS if s.name in SHORT], ids=lambda s: s.name)
+def test_every_capture_is_answered_through(scenario: Scenario, rig: Rig) -> None:
+    outcome = play(scenario, rig, deliveries()[0], short=True)
+    if outcome.not_run:
+        pytest.skip(outcome.not_run)
+    assert not outcome.broken, line(outcome)
+    assert outcome.account is not None
+    assert outcome.account.sent > 0
