@@ -17,8 +17,9 @@ from stream_app.agents.deploy import Deployer
 from stream_app.agents.door import WorkerDoor
 from stream_app.agents.locate import LocateRunner
 from stream_app.agents.shadow import ShadowRunner
-from stream_app.cache.backends import make_cache
+from stream_app.cache.backends import TlsFiles, make_cache
 from stream_app.cache.dedup import DedupCache
+from stream_app.cache.seal import Seal
 from stream_app.errors import BrokerUnavailable, ModelError
 from stream_app.kafka.channel import CaptureChannel
 from stream_app.kafka.control import ControlListener
@@ -47,10 +48,7 @@ class Worker(Service):  # type: ignore[misc]
         self.settings, self.channel, self.metrics = settings, channel, metrics
         self.codecs = Codecs(settings.schema_dir)
         self.publisher = Publisher(settings)
-        backend = make_cache(
-            settings.cache_url, settings.cache_ttl_s, settings.cache_max_entries, settings.cache_timeout_ms
-        )
-        self.cache = DedupCache(backend, on_error=lambda why: metrics.errors.labels("cache-unavailable").inc())
+        self.cache = make_dedup_cache(settings, metrics)
         folder = Path(settings.model_cache_dir).expanduser()
         loader = Loader(settings, Registry(settings.registry_uri, folder, settings.max_model_bytes))
         self.deployer = Deployer(settings, self.codecs, self.publisher, loader, metrics, self._use)
@@ -144,6 +142,20 @@ class Worker(Service):  # type: ignore[misc]
                 log.warning("Not ready: %s; trying again in %.0f s", error, pause)
             await self.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE_S)
+
+
+def make_dedup_cache(settings: Settings, metrics: Metrics) -> DedupCache:
+    """The cache that the settings name, counted by the metrics. Raises FixStreamError where they make no sense."""
+    tls = TlsFiles(settings.cache_ca_file, settings.cache_cert_file, settings.cache_key_file)
+    secret = settings.cache_secret
+    return DedupCache(
+        make_cache(
+            settings.cache_url, settings.cache_ttl_s, settings.cache_max_entries, settings.cache_timeout_ms, tls
+        ),
+        on_error=lambda why: metrics.errors.labels("cache-unavailable").inc(),
+        on_corrupt=metrics.errors.labels("cache-corrupt").inc,
+        seal=Seal("" if secret is None else secret.get_secret_value()),
+    )
 
 
 def create_app(settings: Settings) -> faust.App:

@@ -73,6 +73,12 @@ class Settings(BaseSettings):
     cache_ttl_s: int = Field(3600, ge=1, description="seconds an answer is remembered")
     cache_max_entries: int = Field(100_000, ge=1, description="bound of memory://")
     cache_timeout_ms: float = Field(50.0, gt=0, description="longest wait for redis, ms")
+    cache_ca_file: str | None = Field(None, description="authorities to trust at rediss://, PEM; default: the system's")
+    cache_cert_file: str | None = Field(None, description="client certificate for rediss://, PEM")
+    cache_key_file: str | None = Field(None, description="its key, PEM; default: in the certificate's file")
+    cache_secret: SecretStr | None = Field(
+        None, description="what cached answers are sealed with, of all workers alike"
+    )
 
     # Fixes
     ellipse_confidence: float = Field(0.95, gt=0, lt=1, description="probability the stated ellipse holds")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ssl
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from threading import Lock
+from typing import Any
 from urllib.parse import urlsplit
 
 import redis
@@ -13,16 +16,47 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from stream_app.cache.base import CacheBackend
-from stream_app.errors import CacheUnavailable, FixStreamError
+from stream_app.errors import CacheUnavailable, FixStreamError, SettingsError
 
 _PREFIX = b"fixstream:"
 
 
-def make_cache(url: str, ttl_s: int, max_entries: int, timeout_ms: float) -> CacheBackend | None:
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """PEM files for rediss://: whom to trust (None: the system's authorities), and a certificate of one's own."""
+
+    ca: str | None = None
+    cert: str | None = None
+    key: str | None = None
+
+    def options(self) -> dict[str, Any]:
+        """redis-py's options for them. Raises SettingsError where a file cannot be used."""
+        try:
+            context = ssl.create_default_context(cafile=self.ca)
+            if self.cert is not None:
+                context.load_cert_chain(self.cert, self.key)
+        except (OSError, ssl.SSLError) as error:
+            raise SettingsError(
+                f"the TLS files of the cache cannot be used ({error}): check FIXSTREAM_CACHE_CA_FILE ({self.ca}), "
+                f"FIXSTREAM_CACHE_CERT_FILE ({self.cert}) and FIXSTREAM_CACHE_KEY_FILE ({self.key})"
+            ) from error
+        return {
+            "ssl_cert_reqs": "required",
+            "ssl_check_hostname": True,  # redis-py before 6 does not by itself
+            "ssl_ca_certs": self.ca,
+            "ssl_certfile": self.cert,
+            "ssl_keyfile": self.key,
+        }
+
+
+def make_cache(
+    url: str, ttl_s: int, max_entries: int, timeout_ms: float, tls: TlsFiles | None = None
+) -> CacheBackend | None:
     """The backend that ``url`` names: memory://, redis://, rediss://; None for none://.
 
-    ``ttl_s`` seconds an entry lives, ``max_entries`` bounds memory://, ``timeout_ms`` bounds each wait for Redis.
-    Redis need not be up yet. Raises FixStreamError for another URL.
+    ``ttl_s`` seconds an entry lives, ``max_entries`` bounds memory://, ``timeout_ms`` bounds each wait for Redis,
+    ``tls`` is for rediss:// alone. Redis need not be up yet. Raises FixStreamError for another URL, SettingsError for
+    TLS files that cannot be used.
     """
     scheme = url.partition(":")[0].lower()
     if scheme == "none":
@@ -30,7 +64,7 @@ def make_cache(url: str, ttl_s: int, max_entries: int, timeout_ms: float) -> Cac
     if scheme == "memory":
         return MemoryCache(ttl_s, max_entries)
     if scheme in ("redis", "rediss"):
-        return RedisCache(url, ttl_s, timeout_ms)
+        return RedisCache(url, ttl_s, timeout_ms, (tls or TlsFiles()).options() if scheme == "rediss" else {})
     raise FixStreamError(
         f"the cache URL begins with {scheme!r}: use memory://, redis://host:port/db, rediss://host:port/db or none://"
     )
@@ -82,7 +116,7 @@ class MemoryCache:
 class RedisCache:
     """Answers in Redis under ``fixstream:``: one MGET a read, one pipeline of SETs with expiry a write."""
 
-    def __init__(self, url: str, ttl_s: int, timeout_ms: float) -> None:
+    def __init__(self, url: str, ttl_s: int, timeout_ms: float, tls_options: Mapping[str, Any]) -> None:
         self._ttl_s, timeout_s = ttl_s, timeout_ms / 1000
         try:
             place = urlsplit(url)
@@ -95,11 +129,14 @@ class RedisCache:
                 socket_connect_timeout=timeout_s,
                 # The circuit breaker decides about trying again; redis-py would multiply the timeout.
                 retry=Retry(NoBackoff(), 0),
+                **tls_options,
             )
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError):
+            # Without the error's own words: they quote the URL, and where it was cut wrongly a piece of the password.
             raise FixStreamError(
-                f"the cache URL cannot be used ({error}): expected redis://user:password@host:port/db"
-            ) from error
+                "the cache URL cannot be used: expected redis://user:password@host:port/db, or rediss:// for TLS, with "
+                "each of / ? # @ % in user and password written as %2F %3F %23 %40 %25"
+            ) from None
 
     def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """The values of keys, None where absent or expired."""

@@ -8,6 +8,7 @@ from threading import Lock
 
 from stream_app.breaker import CircuitBreaker
 from stream_app.cache.base import CacheBackend
+from stream_app.cache.seal import Seal
 
 log = logging.getLogger(__name__)
 
@@ -15,7 +16,8 @@ log = logging.getLogger(__name__)
 class DedupCache:
     """A backend behind a circuit breaker. Without a backend, every look-up misses. Thread-safe.
 
-    ``on_error`` gets the words of each failed call (not of calls that the breaker spared); it must not raise.
+    ``on_error`` gets the words of each failed call (not of calls that the breaker spared), ``on_corrupt`` is called for
+    each value whose seal is broken, which counts as absent; neither may raise.
     """
 
     def __init__(
@@ -23,10 +25,13 @@ class DedupCache:
         backend: CacheBackend | None,
         breaker: CircuitBreaker | None = None,
         on_error: Callable[[str], None] | None = None,
+        on_corrupt: Callable[[], None] | None = None,
+        seal: Seal | None = None,
     ) -> None:
         self._backend = backend
         self.breaker = breaker or CircuitBreaker()
-        self._on_error = on_error
+        self._on_error, self._on_corrupt = on_error, on_corrupt
+        self._seal = seal or Seal()
         self._away = False
         self._lock = Lock()
 
@@ -44,7 +49,7 @@ class DedupCache:
             self._failed(error)
             return nothing
         self._succeeded()
-        return values
+        return [None if value is None else self._opened(key, value) for key, value in zip(keys, values, strict=True)]
 
     def set_many(self, values: Mapping[bytes, bytes]) -> None:
         """Stores values, or lets it be where the backend is away."""
@@ -52,7 +57,7 @@ class DedupCache:
         if backend is None or not values or not self.breaker.allow():
             return
         try:
-            backend.set_many(values)
+            backend.set_many({key: self._seal.close(key, value) for key, value in values.items()})
         except Exception as error:
             self._failed(error)
             return
@@ -66,6 +71,12 @@ class DedupCache:
             self._backend.close()
         except Exception:
             log.warning("The cache did not close cleanly", exc_info=True)
+
+    def _opened(self, key: bytes, sealed: bytes) -> bytes | None:
+        value = self._seal.open(key, sealed)
+        if value is None and self._on_corrupt is not None:
+            self._on_corrupt()
+        return value
 
     def _failed(self, error: Exception) -> None:
         self.breaker.failed()

@@ -9,10 +9,12 @@ import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
+from urllib.parse import quote
 
 import redis
 
 from stream_app.kafka.embedded import free_port
+from tests.support.certificates import Authority
 from tests.support.process import Ailing
 from tests.support.worker import eventually
 
@@ -71,6 +73,43 @@ class RedisServer(_Server):
     def _answers(self) -> bool:
         try:
             return bool(redis.Redis(port=self.port).ping())
+        except redis.ConnectionError:
+            return False
+
+
+class SecureRedisServer(RedisServer):
+    """redis-server that speaks TLS alone, asks for a password, and for a client's certificate too if told so."""
+
+    user, password = "default", "se:cr/et@%"
+
+    def __init__(self, folder: Path, authority: Authority, *, ask_clients: bool = False) -> None:
+        super().__init__(folder)
+        self.authority, self._ask_clients = authority, ask_clients
+        self._cert, self._key = authority.issue("redis")
+
+    @property
+    def uri(self) -> str:
+        """Where it is, with the password."""
+        return f"rediss://{self.user}:{quote(self.password, safe='')}@127.0.0.1:{self.port}/0"
+
+    def client(self) -> redis.Redis:
+        """A client of the test's own."""
+        return redis.Redis.from_url(
+            self.uri, ssl_ca_certs=str(self.authority.ca_file), ssl_certfile=str(self._cert), ssl_keyfile=str(self._key)
+        )
+
+    def _command(self) -> Sequence[str]:
+        return [
+            "redis-server", "--port", "0", "--tls-port", str(self.port), "--save", "", "--appendonly", "no",
+            "--tls-cert-file", str(self._cert), "--tls-key-file", str(self._key),
+            "--tls-ca-cert-file", str(self.authority.ca_file),
+            "--tls-auth-clients", "yes" if self._ask_clients else "no",
+            "--requirepass", self.password,
+        ]  # fmt: skip
+
+    def _answers(self) -> bool:
+        try:
+            return bool(self.client().ping())
         except redis.ConnectionError:
             return False
 
