@@ -7,7 +7,6 @@ import logging
 import signal
 import tempfile
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import faust
@@ -49,8 +48,7 @@ class Worker(Service):  # type: ignore[misc]
         self.codecs = Codecs(settings.schema_dir)
         self.publisher = Publisher(settings)
         self.cache = make_dedup_cache(settings, metrics)
-        folder = Path(settings.model_cache_dir).expanduser()
-        loader = Loader(settings, Registry(settings.registry_uri, folder, settings.max_model_bytes))
+        loader = Loader(settings, Registry.of(settings))
         self.deployer = Deployer(settings, self.codecs, self.publisher, loader, metrics, self._use)
         self.listener = ControlListener(settings, self.codecs, self.deployer.offer)
         self.shadow = ShadowRunner(settings, self.codecs, self.publisher, metrics)

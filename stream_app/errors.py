@@ -60,6 +60,12 @@ class ContractViolation(ModelError):
     code = "model-contract"
 
 
+class ModelRefused(ModelError):
+    """The file asks for what no model may have: other files, custom operators, too much memory or time."""
+
+    code = "model-refused"
+
+
 class RegistryUnavailable(ModelError):
     """The registry does not answer, and the disk cache does not hold the model either."""
 

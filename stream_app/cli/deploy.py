@@ -163,12 +163,11 @@ def _issue(
 
 def _check_versions(settings: Settings, deployment: Deployment) -> None:
     """Raises ModelNotFound or RegistryUnavailable."""
-    from pathlib import Path
 
     from stream_app.errors import RegistryUnavailable
     from stream_app.models.registry import Registry
 
-    registry = Registry(settings.registry_uri, Path(settings.model_cache_dir).expanduser())
+    registry = Registry.of(settings)
     for version in sorted({route.version for route in deployment.routes}):
         try:
             registry.resolve(deployment.model_name, version)

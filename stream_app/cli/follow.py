@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -64,7 +63,7 @@ class AliasFollower:
         from stream_app.records.codec import Codecs
 
         self._settings, self._codecs = settings, Codecs(settings.schema_dir)
-        self._registry: Registry = Registry(settings.registry_uri, Path(settings.model_cache_dir).expanduser())
+        self._registry: Registry = Registry.of(settings)
         self._reader: ControlReader | None = None
         self._revision: int | None = None  # that the last look was about
         self._last: dict[str, str] = {}  # what its aliases named then

@@ -46,9 +46,12 @@ def build(
 @app.command()
 def check(file: Annotated[Path, typer.Argument(help="an ONNX file, yours or a reference model")]) -> None:
     """Check a model against the contract, and say in words what is wrong with it."""
-    from stream_app.models.check import check_model
+    from stream_app.models.check import read_model
+    from stream_app.models.trial import try_model
+    from stream_app.settings import load_settings
 
-    info = check_model(file)
+    settings = load_settings()
+    info = try_model(read_model(file, settings.max_model_bytes), str(file), settings)
     typer.echo(
         f"{file} keeps the contract: extractor {info.feature_spec['extractor']}, network {info.network or 'any'}, "
         f"inputs {', '.join(info.inputs)}, outputs {', '.join(info.outputs)}, sha256 {info.digest[:12]}"
@@ -67,13 +70,14 @@ def register(
     ] = None,
 ) -> None:
     """Check a model and put it into the MLflow registry as a new version."""
-    from stream_app.models.check import check_model
+    from stream_app.models.check import read_model
     from stream_app.models.registry import Registry
+    from stream_app.models.trial import try_model
     from stream_app.settings import load_settings
 
     settings = load_settings(registry_uri=uri, model_name=name)
-    digest = check_model(file).digest
-    registry = Registry(settings.registry_uri, Path(settings.model_cache_dir).expanduser())
+    digest = try_model(read_model(file, settings.max_model_bytes), str(file), settings).digest
+    registry = Registry.of(settings)
     version = registry.register(settings.model_name, file, alias)
     named = f", @{alias.removeprefix('@')}" if alias else ""
-    typer.echo(f"{settings.model_name} version {version}{named} in {settings.registry_uri}, sha256 {digest[:12]}")
+    typer.echo(f"{settings.model_name} version {version}{named} in {registry.where}, sha256 {digest[:12]}")

@@ -10,8 +10,7 @@ from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft
-from scipy.stats import chi2
+from scipy import fft, special
 
 from stream_app.dsp.features import ChannelLike, FeatureError, positive, whole
 from stream_app.dsp.samples import bytes_per_sample, sample_bytes, to_complex64
@@ -23,7 +22,8 @@ _BLOCK = 8  # neighbouring bins over which a power spectrum is averaged
 _SMOOTH = 64  # bins to either side over which a spectrum is averaged for its weights
 _NOISE_QUANTILE = 0.25  # a signal may fill up to three quarters of the band
 _DEGREES = 2 * (2 * _SMOOTH + 1)
-_NOISE_LEVEL = float(chi2.ppf(_NOISE_QUANTILE, _DEGREES)) / _DEGREES  # where that quantile of noise alone lies
+# Where that quantile of noise alone lies: chi-squared's. scipy.stats would cost each start 0.6 s of imports.
+_NOISE_LEVEL = 2 * float(special.gammaincinv(_DEGREES / 2, _NOISE_QUANTILE)) / _DEGREES
 _CHUNK = 8  # captures worked on at once: their spectra stay in the CPU's cache
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from stream_app.breaker import CircuitBreaker
 from stream_app.errors import ModelError
 from stream_app.models.base import LocatingModel
+from stream_app.models.check import read_model
 from stream_app.models.fleet import Fleet, LoadedVersion
 from stream_app.models.registry import ModelFile, Registry, VersionDetails
 from stream_app.models.session import OnnxSession
+from stream_app.models.trial import try_model
 from stream_app.records.deployment import Deployment
 from stream_app.settings import Settings
 
@@ -17,12 +21,13 @@ class Loader:
 
     def __init__(self, settings: Settings, registry: Registry) -> None:
         self._settings, self._registry = settings, registry
+        self._tried: set[str] = set()  # digests of files that passed their trial
 
     def load(self, deployment: Deployment, running: Fleet | None = None) -> Fleet:
         """The fleet of a deployment; sessions of ``running`` are used again where the file is the same.
 
-        Raises DeploymentRefused, ModelNotFound, ContractViolation or ModelError where it cannot be applied,
-        RegistryUnavailable where that cannot be said now.
+        Raises DeploymentRefused, ModelNotFound, ContractViolation, ModelRefused or ModelError where it cannot be
+        applied, RegistryUnavailable where that cannot be said now.
         """
         deployment.check()
         known = {_key(v.model): v.model for v in running.versions} if running is not None else {}
@@ -46,7 +51,16 @@ class Loader:
     def _open(self, name: str, file: ModelFile) -> LocatingModel:
         settings = self._settings
         try:
-            return OnnxSession.load(file.path, name, file.version, settings.inference_threads, settings.max_batch)
+            data = read_model(file.path, settings.max_model_bytes)
+            # These bytes are hashed, tried and opened: nobody can exchange the file in between.
+            if hashlib.sha256(data).hexdigest() != file.digest:
+                raise ModelError(f"{file.path} is not what was fetched: its sha256 is not {file.digest}")
+            if file.digest not in self._tried:
+                try_model(data, str(file.path), settings)
+                self._tried.add(file.digest)
+            return OnnxSession.from_bytes(
+                data, str(file.path), name, file.version, settings.inference_threads, settings.max_batch
+            )
         except ModelError as error:
             raise type(error)(f"model {name} version {file.version}: {error}") from error
 

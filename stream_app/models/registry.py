@@ -6,19 +6,22 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from stream_app.errors import ModelError, ModelNotFound, RegistryUnavailable
+from stream_app.models.access import RegistryAccess
+from stream_app.models.artifact import download_model
+from stream_app.settings import Settings
 
 log = logging.getLogger(__name__)
 _DIGEST_TAG = "fixstream.sha256"
+_DIGEST = re.compile("[0-9a-f]{64}")
 _EXPERIMENT = "fixstream-models"
 _STAGES = ("Production", "Staging", "Archived", "None")
 _ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "ENDPOINT_NOT_FOUND")
@@ -47,50 +50,75 @@ class VersionDetails:
 
 
 class Registry:
-    """An MLflow registry by URI: ``http(s)://`` of a server, or ``sqlite:///`` of a file of one's own."""
+    """An MLflow registry by URI: ``http(s)://`` of a server, or ``sqlite:///`` of a file of one's own.
 
-    def __init__(self, uri: str, cache_dir: Path, max_bytes: int | None = None) -> None:
-        self._uri, self._cache, self._max_bytes = uri, cache_dir, max_bytes
+    ``where`` is the URI without user and password.
+    """
+
+    def __init__(
+        self,
+        uri: str,
+        cache_dir: Path,
+        max_bytes: int | None = None,
+        *,
+        token: str | None = None,
+        require_digest: bool = False,
+    ) -> None:
+        """``token`` is for a server; ``require_digest`` refuses versions whose file's sha256 is not stated.
+
+        Raises SettingsError for a token that no header can carry.
+        """
+        self._access = RegistryAccess(uri, token)
+        self._uri, self.where = uri, self._access.where
+        self._cache, self._max_bytes, self._require_digest = cache_dir, max_bytes, require_digest
+
+    @classmethod
+    def of(cls, settings: Settings) -> Registry:
+        """The registry that the settings name. Raises SettingsError."""
+        token = settings.registry_token
+        return cls(
+            settings.registry_uri,
+            Path(settings.model_cache_dir).expanduser(),
+            settings.max_model_bytes,
+            token=None if token is None else token.get_secret_value(),
+            require_digest=settings.require_digest,
+        )
 
     def fetch(self, name: str, ref: str) -> ModelFile:
         """The model that ``ref`` names now: an ``@alias``, a version number, or a stage such as Production.
 
-        Where the registry does not answer, the version that ``ref`` named last, from the cache. Raises
-        RegistryUnavailable where the cache lacks it too, ModelNotFound where the registry has no such model.
+        A version's file is the one whose digest the registry states, else the one that came first. Where the registry
+        does not answer, the version that ``ref`` named last, from the cache. Raises RegistryUnavailable where the cache
+        lacks it too, ModelNotFound where the registry has no such model, ModelError where its file is not to be had.
         """
         try:
-            with _asking(self._uri):
+            with self._access.asking():
                 found = self._version(name, ref)
+                version, expected = str(found.version), self._expected(name, found)
+                digest = expected if self._intact(expected) else self._download(name, found)
         except RegistryUnavailable as error:
             return self._remembered(name, ref, error)
-        version, stated = str(found.version), dict(found.tags).get(_DIGEST_TAG)
-        if stated is not None and self._intact(stated):
-            self._remember(name, ref, version, stated)
-            return ModelFile(self._path(stated), version, stated, from_cache=False)
-        try:
-            with _asking(self._uri):
-                digest = self._download(name, found)
-        except RegistryUnavailable as error:
-            return self._remembered(name, ref, error)
-        if stated is not None and digest != stated:
+        if expected not in (None, digest):
             raise ModelError(
-                f"model {name} version {version}: its file's sha256 is {digest}, not {stated}: re-register"
+                f"model {name} version {version}: its file's sha256 is {digest}, not {expected}, as it was when it was "
+                "registered or came first: register it again"
             )
         self._remember(name, ref, version, digest)
+        self._remember(name, _pin(found), version, digest)
         return ModelFile(self._path(digest), version, digest, from_cache=False)
 
     def resolve(self, name: str, ref: str) -> str:
         """The version number that ``ref`` names now. Raises ModelNotFound or RegistryUnavailable."""
-        with _asking(self._uri):
+        with self._access.asking():
             return str(self._version(name, ref).version)
 
     def details(self, name: str, version: str) -> VersionDetails:
         """What the registry says of a version. Raises ModelNotFound or RegistryUnavailable."""
-        with _asking(self._uri):
+        with self._access.asking():
             found = self._version(name, version)
             said = dict(found.tags)
             if found.run_id:
-                run = _client(self._uri).get_run(found.run_id).data
+                run = self._access.client().get_run(found.run_id).data
                 said = {**run.params, **run.metrics, **said}
         stage = found.current_stage
         samples = _number(said.get("training_samples"))
@@ -108,27 +136,28 @@ class Registry:
 
         Raises RegistryUnavailable.
         """
-        with _asking(self._uri):
-            client = _client(self._uri)
+        with self._access.asking():
+            client = self._access.client()
             _ensure_model(client, name)
             run = client.create_run(_experiment(client, self._uri))
             with tempfile.TemporaryDirectory() as folder:
                 copy = Path(folder) / "model.onnx"
                 shutil.copyfile(path, copy)
+                digest = _sha256(copy)
                 client.log_artifact(run.info.run_id, str(copy), "model")
             client.set_terminated(run.info.run_id)
             version = client.create_model_version(
                 name,
                 f"{run.info.artifact_uri}/model",
                 run.info.run_id,
-                tags={_DIGEST_TAG: hashlib.sha256(path.read_bytes()).hexdigest()},
+                tags={_DIGEST_TAG: digest},
             )
             if alias is not None:
                 client.set_registered_model_alias(name, alias.removeprefix("@"), version.version)
             return str(version.version)
 
     def _version(self, name: str, ref: str) -> Any:
-        client = _client(self._uri)
+        client = self._access.client()
         try:
             if ref.startswith("@"):
                 return client.get_model_version_by_alias(name, ref[1:])
@@ -144,40 +173,46 @@ class Registry:
             if getattr(error, "error_code", None) not in _ABSENT:
                 raise
         raise ModelNotFound(
-            f"registry {self._uri} has no model {name} {ref} (an @alias, a version number or a stage name): "
+            f"registry {self.where} has no model {name} {ref} (an @alias, a version number or a stage name): "
             f"fixstream model register --name {name} --alias champion FILE puts one there"
         )
 
+    def _expected(self, name: str, version: Any) -> str | None:
+        """The digest that the version's file must have, where that is known."""
+        stated = dict(version.tags).get(_DIGEST_TAG)
+        if stated is None and self._require_digest:
+            raise ModelError(
+                f"model {name} version {version.version} has no tag {_DIGEST_TAG}, and FIXSTREAM_REQUIRE_DIGEST is "
+                "set: register it with fixstream model register"
+            )
+        if stated is not None:
+            return str(stated)
+        known = self._known(name, _pin(version))
+        return None if known is None else known[1]
+
     def _download(self, name: str, version: Any) -> str:
         """Brings the version's file into the cache; returns its digest."""
-        from mlflow.artifacts import download_artifacts
-
-        self._cache.mkdir(parents=True, exist_ok=True)
+        what = f"model {name} version {version.version}"
+        uri = self._access.client().get_model_version_download_uri(name, version.version)
+        self._access.check_source(uri, what)
+        self._cache.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self._cache) as folder:
-            uri = _client(self._uri).get_model_version_download_uri(name, version.version)
-            found = Path(download_artifacts(artifact_uri=uri, dst_path=folder, tracking_uri=self._uri))
-            files = [found] if found.is_file() else sorted(found.rglob("*.onnx"))
-            if len(files) != 1:
-                raise ModelError(f"model {name} version {version.version} holds {len(files)} ONNX files, not one")
-            size = files[0].stat().st_size
-            if self._max_bytes is not None and size > self._max_bytes:
-                raise ModelError(
-                    f"model {name} version {version.version} has {size} bytes, above FIXSTREAM_MAX_MODEL_BYTES "
-                    f"({self._max_bytes})"
-                )
-            digest = hashlib.sha256(files[0].read_bytes()).hexdigest()
-            files[0].replace(self._path(digest))
+            found = download_model(uri, self._uri, Path(folder), what, self._max_bytes)
+            digest = _sha256(found)
+            found.replace(self._path(digest))
         return digest
 
     def _path(self, digest: str) -> Path:
         return self._cache / f"{digest}.onnx"
 
-    def _intact(self, digest: str) -> bool:
+    def _intact(self, digest: str | None) -> TypeGuard[str]:
+        if digest is None or _DIGEST.fullmatch(digest) is None:
+            return False
         path = self._path(digest)
-        return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == digest
+        return path.is_file() and _sha256(path) == digest
 
     def _index(self, name: str, ref: str) -> Path:
-        key = hashlib.sha256(f"{self._uri}\n{name}\n{ref}".encode()).hexdigest()[:32]
+        key = hashlib.sha256(f"{self.where}\n{name}\n{ref}".encode()).hexdigest()[:32]
         return self._cache / f"{key}.json"
 
     def _remember(self, name: str, ref: str, version: str, digest: str) -> None:
@@ -186,12 +221,19 @@ class Registry:
         fresh.write_text(json.dumps({"name": name, "ref": ref, "version": version, "digest": digest}))
         fresh.replace(index)  # whole or not at all, whoever reads it meanwhile
 
-    def _remembered(self, name: str, ref: str, error: RegistryUnavailable) -> ModelFile:
+    def _known(self, name: str, ref: str) -> tuple[str, str] | None:
+        """Version and digest that ``_remember`` was told last."""
         try:
             found = json.loads(self._index(name, ref).read_text())
-            version, digest = str(found["version"]), str(found["digest"])
-        except (OSError, ValueError, KeyError):
+            return str(found["version"]), str(found["digest"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def _remembered(self, name: str, ref: str, error: RegistryUnavailable) -> ModelFile:
+        known = self._known(name, ref)
+        if known is None:
             raise RegistryUnavailable(f"{error}; the cache {self._cache} does not hold {name} {ref} either") from error
+        version, digest = known
         if not self._intact(digest):
             raise RegistryUnavailable(f"{error}; the cached file of {name} {ref} is missing or damaged") from error
         log.warning("%s; going on with version %s of %s from the cache on disk", error, version, name)
@@ -205,30 +247,14 @@ def _number(value: object) -> float | None:
         return None
 
 
-@contextmanager
-def _asking(uri: str) -> Iterator[None]:
-    """Turns whatever MLflow raises into RegistryUnavailable."""
-    # A worker must not wait minutes for a registry that is away: it has the cache.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    try:
-        yield
-    except ModelError:
-        raise
-    except Exception as error:
-        words = " ".join(str(error).split())
-        raise RegistryUnavailable(f"registry {uri} does not answer ({type(error).__name__}: {words[:200]})") from error
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _client(uri: str) -> Any:
-    from mlflow.tracking import MlflowClient
-
-    for noisy in ("alembic", "mlflow"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
-    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+def _pin(version: Any) -> str:
+    """Stands for a version itself, whatever names it. With its time: a registry may be made anew."""
+    return f"#{version.version} {version.creation_timestamp}"
 
 
 def _ensure_model(client: Any, name: str) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from stream_app.models.check import check_session, dtype_of, open_session
+from stream_app.models.check import check_session, dtype_of, open_session, read_model
 from stream_app.models.contract import ModelInfo
 
 
@@ -24,9 +24,17 @@ class OnnxSession:
 
     @classmethod
     def load(cls, path: str | Path, name: str, version: str, threads: int = 1, batch: int = 2) -> OnnxSession:
-        """Opens and checks the file; the check's probes warm it up for ``batch`` captures. Raises ContractViolation."""
-        session = open_session(path, threads)
-        return cls(name, version, check_session(session, Path(path), batch), session)
+        """Opens and checks the file. Raises ContractViolation or ModelRefused."""
+        return cls.from_bytes(read_model(Path(path)), str(path), name, version, threads, batch)
+
+    @classmethod
+    def from_bytes(cls, data: bytes, where: str, name: str, version: str, threads: int, batch: int) -> OnnxSession:
+        """Opens and checks an ONNX file's bytes; the check's probes warm it up for ``batch`` captures.
+
+        Raises ContractViolation or ModelRefused, which name the file by ``where``.
+        """
+        session = open_session(data, where, threads)
+        return cls(name, version, check_session(session, data, where, batch), session)
 
     def infer(self, inputs: Mapping[str, NDArray[np.generic]]) -> Mapping[str, NDArray[np.floating]]:
         """Outputs by contract name; inputs that the model lacks are ignored, types are cast to its own."""
