@@ -32,6 +32,7 @@ from stream_app.models.loader import Loader
 from stream_app.models.registry import Registry
 from stream_app.records.codec import Codecs
 from stream_app.settings import Settings
+from stream_app.web.guard import GuardedWeb
 from stream_app.web.predict import add_predict_views
 from stream_app.web.views import add_views
 
@@ -175,6 +176,7 @@ def create_app(settings: Settings) -> faust.App:
         web_port=settings.web_port,
         web_in_thread=False,
     )
+    app.web = GuardedWeb(app, settings.web_max_connections, settings.web_idle_s)
     metrics = Metrics()
     channel = CaptureChannel(app, settings, metrics)
     worker = Worker(settings, channel, metrics)

@@ -93,6 +93,8 @@ class Settings(BaseSettings):
     web_host: str = Field("127.0.0.1", description="address of the worker's pages; 0.0.0.0 for all interfaces")
     web_port: int = Field(6066, ge=1, le=65535, description="port of the worker's pages")
     web_token: SecretStr | None = Field(None, description="bearer token that /predict and /model ask for")
+    web_max_connections: int = Field(1200, ge=1, description="open connections; the oldest idle one gives way to more")
+    web_idle_s: float = Field(75.0, gt=0, description="longest wait for a request's headers, s")
     web_max_body_bytes: int = Field(16 * 2**20, ge=1024, description="largest body of a request, bytes")
     web_max_waiting: int = Field(256, ge=1, description="captures of requests that may wait; more are turned away")
     web_max_batch: int = Field(64, ge=1, description="captures in one POST /predict/batch")

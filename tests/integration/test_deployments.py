@@ -26,6 +26,7 @@ from stream_app.records.fix import Fix
 from stream_app.settings import Settings
 from tests.support.brokers import Broker
 from tests.support.worker import TopicReader, WorkerProcess, eventually, send_all, settings_for
+from tests.unit.models.test_safety import hungry
 
 pytestmark = pytest.mark.kafka
 CODECS = Codecs()
@@ -135,6 +136,24 @@ def test_a_deployment_splits_is_refused_whole_and_goes_back(
     assert worker.metric("fixstream_control_revision") == 4
     assert worker.stop() == 0
     assert statuses(settings, CODECS, settings.model_name) == {}
+
+
+def test_a_model_that_would_end_the_worker_is_refused_and_the_running_one_goes_on(
+    settings: Settings, registry: Registry, network: Network, start: Callable[..., WorkerProcess], tmp_path: Path
+) -> None:
+    onnx.save(hungry(10**10), str(tmp_path / "hungry.onnx"))
+    (tmp_path / "cut.onnx").write_bytes((tmp_path / "model.onnx").read_bytes()[:-1000])
+    assert registry.register(settings.model_name, tmp_path / "hungry.onnx") == "4"
+    assert registry.register(settings.model_name, tmp_path / "cut.onnx") == "5"
+    worker = start("one")
+    worker.wait_ready()
+    for revision, version, words in ((1, "4", "MAX_MODEL_MEMORY_BYTES"), (2, "5", "does not load")):
+        deploy(settings, revision, Route(version, 1))
+        status = answers(settings, revision)["one"]
+        assert status.state is DeploymentState.REFUSED
+        assert words in status.reason
+    assert {fix.model_version for fix in fixes_of(settings, network, 7, 20)} == {"1"}
+    assert worker.stop() == 0
 
 
 def test_a_fresh_worker_takes_the_deployment_before_its_first_capture_and_shadows(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import socket
 import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import onnx
@@ -124,3 +126,46 @@ def test_without_a_model_requests_are_told_to_come_again(
     model()
     worker.wait_ready()
     assert predict(worker, capture)[0] == 200
+
+
+def test_five_hundred_slow_clients_hold_up_neither_requests_nor_captures(
+    settings: Settings,
+    start: Callable[[], WorkerProcess],
+    model: Callable[[], None],
+    network: Network,
+) -> None:
+    settings.web_max_connections, settings.web_idle_s = 300, 8.0
+    model()
+    worker = start()
+    worker.wait_ready()
+    captures = [capture for capture, _ in Simulator(network, seed=12).captures(100)]
+    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/octet-stream\r\n"
+    ways = (b"", head, head + b"Content-Length: 99999\r\n\r\n{", b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+    lines = [socket.create_connection(("127.0.0.1", worker.port), 30) for _ in range(500)]
+    over = Event()
+    try:
+        with ThreadPoolExecutor(1) as pool, ExitStack() as stack:
+            stack.callback(over.set)
+
+            def drip() -> None:
+                """Begins a request on each line, then sends a byte now and then."""
+                for line, way in zip(lines, ways * 125, strict=True):
+                    with suppress(OSError):
+                        line.send(way)
+                while not over.wait(0.2):
+                    for line in lines:
+                        with suppress(OSError):
+                            line.send(b"X")
+
+            pool.submit(drip)
+            send_all(settings, [(key_of(capture), CODECS.encode_capture(capture)) for capture in captures])
+            for capture in captures[:20]:
+                assert worker.get("/health/live")[0] == 200
+                assert predict(worker, capture)[0] == 200
+            eventually(lambda: worker.metric("fixstream_captures_total") >= 120, 90, "the stream's fixes")
+            descriptors = len(list(Path(f"/proc/{worker.process.pid}/fd").iterdir()))
+            assert descriptors < 300 + 150
+    finally:
+        for line in lines:
+            line.close()
+    assert worker.stop() == 0

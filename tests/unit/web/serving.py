@@ -21,6 +21,7 @@ from stream_app.records.deployment import RouteMode
 from stream_app.records.fix import CacheOutcome, Fix, Timings
 from stream_app.settings import Settings
 from stream_app.web.door import ModelStatusInfo, RouteInfo
+from stream_app.web.guard import Guard
 from stream_app.web.predict import add_predict_views
 from stream_app.web.views import add_views
 
@@ -172,17 +173,18 @@ def serve(**options: Any) -> Iterator[Served]:
     app = faust.App("web-test", broker="kafka://127.0.0.1:1", store="memory://")
     door, metrics = FakeDoor(), Metrics()
     add_views(app, metrics, lambda: None, lambda: READY)
-    add_predict_views(app, door, Settings(**options), metrics)
+    settings = Settings(**options)
+    guard = Guard(app.web.web_app, settings.web_max_connections, settings.web_idle_s)
+    add_predict_views(app, door, settings, metrics)
     loop = asyncio.new_event_loop()
     runner = web.AppRunner(app.web.web_app, access_log=None)
 
     async def start() -> int:
         await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        port: int = runner.addresses[0][1]
-        return port
+        return await guard.listen(runner.server, "127.0.0.1", 0)
 
     async def stop() -> None:
+        guard.close()
         await runner.cleanup()
         left = asyncio.all_tasks() - {asyncio.current_task()}
         for task in left:
