@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test lint bench control-drill http-load faults lock
+.PHONY: demo test lint bench control-drill http-load faults audit lock
 
 $(BIN)/pip:
 	@$(PYTHON) -m venv $(VENV)
@@ -47,6 +47,14 @@ control-drill: $(VENV)/.stamp-dev
 # writes build/faults.json and docs/faults.md. One alone: make faults ARGS="--only worker-killed"
 faults: $(VENV)/.stamp-dev
 	$(BIN)/python -m tests.faults.run $(ARGS)
+
+# Known vulnerabilities of the locked packages. pip-audit has an environment of its own: it must not change the locked one.
+AUDIT := build/audit
+$(AUDIT)/bin/pip-audit:
+	@$(PYTHON) -m venv $(AUDIT)
+	@$(AUDIT)/bin/pip install --quiet --disable-pip-version-check 'pip-audit>=2.9,<3'
+audit: $(AUDIT)/bin/pip-audit
+	@$(AUDIT)/bin/python infra/audit.py
 
 # Newest versions within pyproject's ranges, with hashes; the smaller sets are parts of the largest.
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header

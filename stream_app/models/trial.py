@@ -77,14 +77,15 @@ def _ending(done: subprocess.CompletedProcess[bytes]) -> str:
 def _confine(memory_bytes: int, seconds: int) -> None:
     import resource
 
-    # What is mapped already, mostly libraries, is not the model's.
-    mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     bounds = {
-        resource.RLIMIT_AS: mapped + memory_bytes,
         resource.RLIMIT_CPU: seconds,  # ends it, too, where nobody is left to wait for it
         resource.RLIMIT_FSIZE: 0,
         resource.RLIMIT_CORE: 0,
     }
+    if sys.platform == "linux":  # elsewhere a bound on addresses is not kept, or cannot be set
+        # What is mapped already, mostly libraries, is not the model's.
+        mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        bounds[resource.RLIMIT_AS] = mapped + memory_bytes
     for what, bound in bounds.items():
         resource.setrlimit(what, (bound, bound))
 
