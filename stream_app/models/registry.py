@@ -218,8 +218,13 @@ class Registry:
     def _remember(self, name: str, ref: str, version: str, digest: str) -> None:
         index = self._index(name, ref)
         fresh = index.with_suffix(f".{os.getpid()}")
-        fresh.write_text(json.dumps({"name": name, "ref": ref, "version": version, "digest": digest}))
-        fresh.replace(index)  # whole or not at all, whoever reads it meanwhile
+        try:
+            fresh.write_text(json.dumps({"name": name, "ref": ref, "version": version, "digest": digest}))
+            fresh.replace(index)  # whole or not at all, whoever reads it meanwhile
+        except OSError as error:
+            # The file is there: a full disk must not keep a worker from starting.
+            log.warning("%s: what %s %s is now cannot be noted for a start without the registry", error, name, ref)
+            fresh.unlink(missing_ok=True)
 
     def _known(self, name: str, ref: str) -> tuple[str, str] | None:
         """Version and digest that ``_remember`` was told last."""

@@ -12,6 +12,7 @@ from tests.faults.account import DELIVERIES, Account, Delivery
 from tests.faults.stage import Rig, Stage
 from tests.support import brokers
 
+_WORDS = 300  # of an error, at most
 _LOGS = brokers.ROOT / "build" / "faults"
 
 
@@ -75,20 +76,22 @@ def play(scenario: Scenario, rig: Rig, delivery: Delivery, short: bool) -> Outco
     lacking = scenario.lacking()
     if lacking:
         return Outcome(scenario, delivery, times, None, [], [], lacking)
+    stage: Stage | None = None
+    found: Account | None = None
     try:
         with scenario.stage(rig, delivery, short, **scenario.settings) as stage:
             scenario.act(stage, times)
             found = stage.settle()
-            broken = found.broken(delivery, stage.most_again) + stage.problems
-            if not found.sent:
-                broken.append("nothing was sent")
-            if broken:
-                broken.append(f"the workers' logs are in {_keep_logs(stage, f'{scenario.name}-{delivery}')}")
-            return Outcome(scenario, delivery, times, found, broken, stage.notes)
+        broken = found.broken(delivery, stage.most_again) + stage.problems
+        if not found.sent:
+            broken.append("nothing was sent")
     except Exception as error:
         where = traceback.extract_tb(error.__traceback__)[-1]
-        words = f"{type(error).__name__}: {error} ({where.name}, line {where.lineno})"
-        return Outcome(scenario, delivery, times, None, [f"it did not run to its end: {words}"], [])
+        words = f"{type(error).__name__}: {' '.join(str(error).split())[:_WORDS]} ({where.name}, line {where.lineno})"
+        broken = [f"it did not run to its end: {words}"]
+    if broken and stage is not None:
+        broken.append(f"the workers' logs are in {_keep_logs(stage, f'{scenario.name}-{delivery}')}")
+    return Outcome(scenario, delivery, times, found, broken, stage.notes if stage is not None else [])
 
 
 def _keep_logs(stage: Stage, name: str) -> str:

@@ -61,6 +61,16 @@ class Rig:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
+    def heal(self) -> None:
+        """Brings back what a scenario that was broken off has left frozen or ended."""
+        for name in ("kafka", "redis", "mlflow"):
+            part = self.__dict__.get(name)
+            if part is None:
+                continue
+            part.thaw()
+            if part.process is None or part.process.poll() is not None:
+                part.start()
+
     def place(self, name: str) -> Path:
         """A new folder."""
         return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self.folder))
@@ -163,6 +173,7 @@ class Stage:
         for worker in self.workers.values():
             worker.kill()
         self._stack.close()
+        self.rig.heal()
         names = (name for name in Settings.model_fields if name.endswith("_topic"))
         delete_topics(self.settings.bootstrap_servers, [getattr(self.settings, name) for name in names])
 
@@ -206,7 +217,7 @@ class Stage:
         code = worker.stop()
         self.disturbances += 1
         if code != 0:
-            self.problems.append(f"worker {name} ended with {code}: {worker.log()[-500:]}")
+            self.problems.append(f"worker {name} ended with {code}")
 
     @contextmanager
     def frozen(self, part: Ailing, seconds: float) -> Iterator[None]:
@@ -251,7 +262,7 @@ class Stage:
         for name, worker in self.workers.items():
             code = worker.process.poll()
             if code is not None:
-                self.problems.append(f"worker {name} ended by itself with {code}: {worker.log()[-500:]}")
+                self.problems.append(f"worker {name} ended by itself with {code}")
         return account(self._sent, list(self.answers.seen), end_ms, self._unsure)
 
     @property
