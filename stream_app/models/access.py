@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from stream_app.errors import ModelError, RegistryUnavailable, SettingsError
+from stream_app.redact import redacted
 
 log = logging.getLogger(__name__)
 _TOKEN = "MLFLOW_TRACKING_TOKEN"  # noqa: S105
@@ -33,7 +34,7 @@ class RegistryAccess:
     def __init__(self, uri: str, token: str | None = None) -> None:
         """Raises SettingsError for a token that no header can carry."""
         self._uri = uri
-        self.where = _without_user(uri)
+        self.where = redacted(uri)
         self._token = None if token is None else token.strip()
         if self._token is not None and not re.fullmatch(r"[!-~]+", self._token):
             raise SettingsError("FIXSTREAM_REGISTRY_TOKEN is empty, or holds more than printable ASCII without spaces")
@@ -59,7 +60,7 @@ class RegistryAccess:
         except ModelError:
             raise
         except Exception as error:
-            words = _without_user(" ".join(str(error).split()))[:200]  # MLflow quotes the whole URI
+            words = redacted(" ".join(str(error).split()))[:600]  # MLflow quotes the whole URI
             if re.search(r"error code 40[13]|401 Client Error|403 Client Error", words):
                 raise RegistryUnavailable(
                     f"registry {self.where} refuses to answer ({words}): "
@@ -97,10 +98,6 @@ class RegistryAccess:
                     del os.environ[_TOKEN]
                 else:
                     os.environ[_TOKEN] = before
-
-
-def _without_user(text: str) -> str:
-    return re.sub(r"//[^/\s]*@", "//", text)
 
 
 def _loopback(host: str | None) -> bool:
