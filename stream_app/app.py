@@ -15,15 +15,18 @@ from mode import Service
 from stream_app.agents.deploy import Deployer
 from stream_app.agents.door import WorkerDoor
 from stream_app.agents.locate import LocateRunner
+from stream_app.agents.rights import RightsWatch
 from stream_app.agents.shadow import ShadowRunner
 from stream_app.cache.backends import TlsFiles, make_cache
 from stream_app.cache.dedup import DedupCache
 from stream_app.cache.seal import Seal
 from stream_app.errors import BrokerUnavailable, ModelError
 from stream_app.kafka.channel import CaptureChannel
+from stream_app.kafka.connection import faust_credentials
 from stream_app.kafka.control import ControlListener
 from stream_app.kafka.delivery import Delivery
 from stream_app.kafka.publisher import Publisher
+from stream_app.kafka.rights import faust_group, worker_rights
 from stream_app.kafka.topics import ensure_topics
 from stream_app.locate.pipeline import Locator
 from stream_app.metrics import Metrics
@@ -53,6 +56,7 @@ class Worker(Service):  # type: ignore[misc]
         self.deployer = Deployer(settings, self.codecs, self.publisher, loader, metrics, self._use)
         self.listener = ControlListener(settings, self.codecs, self.deployer.offer)
         self.shadow = ShadowRunner(settings, self.codecs, self.publisher, metrics)
+        self.rights = RightsWatch(settings, metrics)
         self.ready = asyncio.Event()
         self.draining = False
         self.problem = ""
@@ -83,6 +87,8 @@ class Worker(Service):  # type: ignore[misc]
     def state(self) -> dict[str, Any]:
         """Readiness, and in words what it lacks."""
         reasons = [] if self._locator is not None else [self.problem or self.deployer.reason]
+        if self.rights.problem:
+            reasons.append(self.rights.problem)
         lag = self.channel.lag()
         if not self.channel.ready:
             reasons.append("no partitions are assigned yet")
@@ -116,6 +122,7 @@ class Worker(Service):  # type: ignore[misc]
 
     async def _bring_up(self) -> None:
         await self._reach_broker()
+        self.add_future(self.rights.run())
         self.add_future(self.deployer.run())
         self.add_future(self.deployer.beat())
         await self.deployer.loaded.wait()
@@ -130,7 +137,8 @@ class Worker(Service):  # type: ignore[misc]
         pause = _FIRST_PAUSE_S
         while True:
             try:
-                await asyncio.get_running_loop().run_in_executor(None, ensure_topics, self.settings)
+                rights = worker_rights(self.settings)
+                await asyncio.get_running_loop().run_in_executor(None, ensure_topics, self.settings, rights)
                 await self.delivery.open()
                 await self.listener.start()
                 self.problem = ""
@@ -161,8 +169,9 @@ def create_app(settings: Settings) -> faust.App:
     """The Faust app of one worker. Faust's group follows only ``worker_topic``; captures are librdkafka's."""
     brokers = ";".join(f"kafka://{host.strip()}" for host in settings.bootstrap_servers.split(","))
     app = faust.App(
-        f"{settings.group_id}-worker",
+        faust_group(settings),
         broker=brokers,
+        broker_credentials=faust_credentials(settings),
         datadir=tempfile.mkdtemp(prefix="fixstream-"),
         store="memory://",
         topic_partitions=1,

@@ -121,9 +121,21 @@ class FixesFileError(FixStreamError):
 
 
 class BrokerUnavailable(FixStreamError):
-    """No broker answers at the configured address."""
+    """No broker answers at the configured address, or none serves this client."""
 
     code = "broker-unavailable"
+
+
+class AuthenticationFailed(BrokerUnavailable):
+    """Broker and client do not accept each other: a password, a certificate, or the kind of connection."""
+
+    code = "authentication-failed"
+
+
+class NotAuthorized(BrokerUnavailable):
+    """The brokers know this client, but an ACL is missing for what it is to do."""
+
+    code = "not-authorized"
 
 
 class DeadLetterError(FixStreamError):

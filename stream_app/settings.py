@@ -1,14 +1,19 @@
-"""Every option once. Environment: FIXSTREAM_<NAME>; a .env file is read too."""
+"""Every option once. Environment: FIXSTREAM_<NAME>; a .env file and files in FIXSTREAM_SECRETS_DIR are read too."""
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal, Self, get_args
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, FilePath, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from stream_app.errors import SettingsError
+from stream_app.redact import redacted
+
+_SECRETS_DIR = "FIXSTREAM_SECRETS_DIR"
 
 
 class Guarantee(StrEnum):
@@ -21,7 +26,9 @@ class Guarantee(StrEnum):
 class Settings(BaseSettings):
     """Options of a worker, with defaults that suit production on one Kafka cluster."""
 
-    model_config = SettingsConfigDict(env_prefix="FIXSTREAM_", env_file=".env", extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="FIXSTREAM_", env_file=".env", extra="ignore", hide_input_in_errors=True
+    )
 
     # Kafka
     bootstrap_servers: str = Field("localhost:9092", description="Kafka brokers, host:port, comma-separated")
@@ -39,6 +46,20 @@ class Settings(BaseSettings):
     session_timeout_ms: int = Field(45_000, ge=1000, description="group session timeout, ms")
     max_poll_interval_ms: int = Field(300_000, ge=1000, description="longest pause between polls, ms")
     auto_offset_reset: str = Field("earliest", description="where a new group starts: earliest or latest")
+
+    # Kafka's security
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_SSL", "SASL_PLAINTEXT"] = Field(
+        "PLAINTEXT", description="what the brokers' port speaks; SSL with a certificate is mutual TLS"
+    )
+    kafka_sasl_mechanism: Literal["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"] = Field(
+        "SCRAM-SHA-512", description="how SASL proves the password"
+    )
+    kafka_username: str | None = Field(None, description="SASL user")
+    kafka_password: SecretStr | None = Field(None, description="SASL password")
+    kafka_ca_file: FilePath | None = Field(None, description="PEM of who signs brokers; default: the system's")
+    kafka_cert_file: FilePath | None = Field(None, description="PEM of this client's certificate and its chain")
+    kafka_key_file: FilePath | None = Field(None, description="PEM of the certificate's key")
+    kafka_key_password: SecretStr | None = Field(None, description="password of the key, where it is encrypted")
 
     # Delivery
     delivery: Guarantee = Field(
@@ -98,6 +119,7 @@ class Settings(BaseSettings):
     web_max_body_bytes: int = Field(16 * 2**20, ge=1024, description="largest body of a request, bytes")
     web_max_waiting: int = Field(256, ge=1, description="captures of requests that may wait; more are turned away")
     web_max_batch: int = Field(64, ge=1, description="captures in one POST /predict/batch")
+    webhook_secret: SecretStr | None = Field(None, description="what MLflow signs its webhooks with")
 
     # Worker
     worker_name: str = Field("", description="name in model.status; default: host and process number")
@@ -105,15 +127,52 @@ class Settings(BaseSettings):
     schema_dir: str | None = Field(None, description="directory with further writer schemas (.avsc)")
     log_level: str = Field("INFO", description="log level")
 
+    @model_validator(mode="after")
+    def _security_fits(self) -> Self:
+        protocol = self.kafka_security_protocol
+        if protocol.startswith("SASL") and not (self.kafka_username and self.kafka_password):
+            raise ValueError(
+                f"FIXSTREAM_KAFKA_SECURITY_PROTOCOL={protocol} needs FIXSTREAM_KAFKA_USERNAME and "
+                "FIXSTREAM_KAFKA_PASSWORD"
+            )
+        if (self.kafka_cert_file is None) != (self.kafka_key_file is None):
+            raise ValueError("FIXSTREAM_KAFKA_CERT_FILE and FIXSTREAM_KAFKA_KEY_FILE go together")
+        return self
+
+
+# The fields whose values are never shown.
+SECRETS = frozenset(name for name, field in Settings.model_fields.items() if SecretStr in get_args(field.annotation))
+
 
 def load_settings(**values: Any) -> Settings:
     """The environment's settings; ``values`` go before them, but for None: an option that was not given.
 
     Raises SettingsError, which names the variable.
     """
+    given = {name: value for name, value in values.items() if value is not None}
     try:
-        return Settings(**{name: value for name, value in values.items() if value is not None})
+        return Settings(_secrets_dir=_secrets_dir(), **given)
     except ValidationError as error:
-        first = error.errors()[0]
-        name = "FIXSTREAM_" + "_".join(str(part) for part in first["loc"]).upper()
-        raise SettingsError(f"{name}={first['input']!r}: {first['msg']}") from None
+        raise SettingsError(_said(error)) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"a file of {_SECRETS_DIR} or .env cannot be read: {type(error).__name__}") from None
+
+
+def _secrets_dir() -> Path | None:
+    folder = os.environ.get(_SECRETS_DIR)
+    if not folder:
+        return None
+    if not Path(folder).is_dir():
+        raise SettingsError(f"{_SECRETS_DIR}={folder}: there is no such directory")
+    return Path(folder)
+
+
+def _said(error: ValidationError) -> str:
+    """The first problem. A secret's value is left out, and so is the whole input, which holds all secrets."""
+    first = error.errors(include_url=False)[0]
+    message = first["msg"].removeprefix("Value error, ")
+    if not first["loc"]:
+        return message
+    field = str(first["loc"][0])
+    value = "" if field in SECRETS else f"={redacted(str(first['input']))!r}"
+    return f"FIXSTREAM_{field.upper()}{value}: {message}"

@@ -59,6 +59,7 @@ class Deployer:
         self._wake, self._again = asyncio.Event(), False
         self._thread = background_thread("deployment")
         self._sending: set[asyncio.Task[None]] = set()
+        self._unsent = ""  # why the last status was not taken
 
     def offer(self, deployment: Deployment) -> None:
         """A deployment came by the control topic; one that is not newer than those before is ignored."""
@@ -186,5 +187,8 @@ class Deployer:
     async def _send(self, value: bytes | None) -> None:
         try:
             await self._publisher.send([Output(self._settings.status_topic, self.worker.encode(), value, [])])
+            self._unsent = ""
         except DeliveryFailed as error:
-            log.warning("The status of this worker was not taken: %s", error)
+            if str(error) != self._unsent:
+                log.warning("The status of this worker was not taken: %s", error)
+            self._unsent = str(error)

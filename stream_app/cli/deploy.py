@@ -145,12 +145,14 @@ def _issue(
     import socket
 
     from stream_app.kafka.control import history
+    from stream_app.kafka.rights import Rights
     from stream_app.kafka.topics import ensure_topics
     from stream_app.models.control import described
     from stream_app.records.codec import Codecs
 
     codecs = Codecs(settings.schema_dir)
-    ensure_topics(settings)
+    topic = (settings.control_topic,)
+    ensure_topics(settings, Rights(read=topic, write=topic))
     before = history(settings, codecs, settings.model_name)
     deployment = next_of(made(before), before, f"{getpass.getuser()}@{socket.gethostname()}")
     if check:

@@ -34,9 +34,6 @@ def follow(
         int | None, typer.Option(min=1, max=65535, help="take MLflow's webhooks at POST /webhook on this port")
     ] = None,
     webhook_host: Annotated[str, typer.Option(help="address of the webhooks' port")] = "127.0.0.1",
-    webhook_secret: Annotated[
-        str, typer.Option(envvar="FIXSTREAM_WEBHOOK_SECRET", help="what MLflow signs its webhooks with")
-    ] = "",
     model: Model = None,
     bootstrap: Bootstrap = None,
     registry: RegistryUri = None,
@@ -45,14 +42,15 @@ def follow(
     from stream_app.errors import SettingsError
     from stream_app.settings import load_settings
 
-    if webhook_port is not None and not webhook_secret:
+    settings = load_settings(bootstrap_servers=bootstrap, registry_uri=registry, model_name=model)
+    secret = settings.webhook_secret
+    if webhook_port is not None and not secret:
         raise SettingsError(
             "webhooks without a secret would let anyone speak for the registry: set FIXSTREAM_WEBHOOK_SECRET to the "
             "secret that MLflow's webhook was made with"
         )
-    settings = load_settings(bootstrap_servers=bootstrap, registry_uri=registry, model_name=model)
     where = None if webhook_port is None else (webhook_host, webhook_port)
-    asyncio.run(_follow(AliasFollower(settings), every, where, webhook_secret))
+    asyncio.run(_follow(AliasFollower(settings), every, where, secret.get_secret_value() if secret else ""))
 
 
 class AliasFollower:
@@ -92,12 +90,14 @@ class AliasFollower:
 
         from stream_app.cli.deploy import next_of, publish_first
         from stream_app.kafka.control import ControlReader
+        from stream_app.kafka.rights import Rights
         from stream_app.kafka.topics import ensure_topics
         from stream_app.models.control import aliases_of, moves, settings_deployment, silence_us
 
         settings = self._settings
         if self._reader is None:
-            ensure_topics(settings, _BROKER_S)
+            topic = (settings.control_topic,)
+            ensure_topics(settings, Rights(read=topic, write=topic), _BROKER_S)
             self._reader = ControlReader(settings, self._codecs, settings.model_name)
         self._reader.read(_BROKER_S)
         before = self._reader.deployments

@@ -29,7 +29,7 @@ from stream_app.network.file import Network
 from stream_app.network.truth import Truth
 from stream_app.records.capture import key_of
 from stream_app.records.codec import Codecs
-from stream_app.settings import Settings
+from stream_app.settings import SECRETS, Settings
 
 _START_S = 60.0
 
@@ -48,6 +48,7 @@ class LocalSystem:
             bootstrap = stack.enter_context(EmbeddedBroker())
             self._settings = Settings(
                 bootstrap_servers=bootstrap,
+                kafka_security_protocol="PLAINTEXT",
                 registry_uri=f"sqlite:///{self._folder / 'registry.db'}",
                 model_cache_dir=str(self._folder / "models"),
                 model_name=self._network.name,
@@ -109,7 +110,7 @@ class LocalSystem:
         return self._folder / "worker.log"
 
     def _start(self) -> subprocess.Popen[bytes]:
-        values = self._settings.model_dump(exclude_none=True)
+        values = self._settings.model_dump(exclude_none=True, exclude=set(SECRETS))  # those it finds where we did
         with self._log().open("wb") as out:
             return subprocess.Popen(
                 [sys.executable, "-m", "stream_app.cli.main", "worker"],

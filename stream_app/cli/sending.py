@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from stream_app.errors import TruthFileError
 from stream_app.kafka.publisher import Publisher
 from stream_app.kafka.records import Output
+from stream_app.kafka.rights import Rights
 from stream_app.kafka.topics import ensure_topics
 from stream_app.network.truth import Truth, write_truths
 from stream_app.records.capture import IqCapture, key_of
@@ -39,7 +40,7 @@ def send_all(captures: Iterable[Timed], settings: Settings, total: int | None, t
 
     Raises BrokerUnavailable, DeliveryFailed, TruthFileError.
     """
-    ensure_topics(settings)
+    ensure_topics(settings, Rights(write=(settings.captures_topic,)))
     with ExitStack() as stack:
         truths = stack.enter_context(_opened(truth_file)) if truth_file is not None else None
         publisher = Publisher(settings)

@@ -8,11 +8,12 @@ def worker() -> None:
     import faust
 
     from stream_app.app import create_app
+    from stream_app.kafka.rights import worker_rights
     from stream_app.kafka.topics import ensure_topics
     from stream_app.settings import load_settings
 
     settings = load_settings()
-    ensure_topics(settings)
+    ensure_topics(settings, worker_rights(settings))
     faust.Worker(
         create_app(settings), loglevel=settings.log_level.lower(), redirect_stdouts=False
     ).execute_from_commandline()

@@ -10,9 +10,11 @@ from collections.abc import Callable
 from confluent_kafka import Message
 
 from stream_app.errors import BrokerUnavailable, UndecodableRecord
+from stream_app.kafka.connection import connection
 from stream_app.kafka.follow import TopicFollower
 from stream_app.kafka.publisher import Publisher
 from stream_app.kafka.records import Output
+from stream_app.kafka.rights import Rights, check_rights
 from stream_app.kafka.topics import check_broker
 from stream_app.records.codec import Codecs
 from stream_app.records.deployment import Deployment, ModelStatus
@@ -44,9 +46,9 @@ def statuses(settings: Settings, codecs: Codecs, model_name: str, timeout_s: flo
 def publish(settings: Settings, codecs: Codecs, deployment: Deployment) -> None:
     """Returns when the broker has acknowledged the deployment. Not to be called on an event loop.
 
-    Raises BrokerUnavailable or DeliveryFailed.
+    Raises BrokerUnavailable, NotAuthorized or DeliveryFailed.
     """
-    check_broker(settings.bootstrap_servers)
+    check_rights(check_broker(connection(settings)), settings, Rights(write=(settings.control_topic,)))
     key, value = deployment.model_name.encode(), codecs.encode_deployment(deployment)
     publisher = Publisher(settings)
     try:

@@ -100,7 +100,7 @@ class Replayer:
 
     def __init__(self, settings: Settings, to: str | None = None) -> None:
         """``to``: another topic than the letters' own. Raises BrokerUnavailable."""
-        topics = check_broker(settings.bootstrap_servers).list_topics(timeout=_OPEN_S).topics
+        topics = check_broker(connection(settings)).list_topics(timeout=_OPEN_S).topics
         self._partitions = {topic: len(found.partitions) for topic, found in topics.items()}
         self._letters_topic, self._to = settings.dead_letter_topic, to
         self._config = {

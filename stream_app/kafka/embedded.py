@@ -34,7 +34,7 @@ class EmbeddedBroker:
         deadline = time.monotonic() + _START_S
         while True:
             try:
-                check_broker(address, 1.0)
+                check_broker({"bootstrap.servers": address}, 1.0)
                 return address
             except BrokerUnavailable as error:
                 if self._process.poll() is not None or time.monotonic() > deadline:

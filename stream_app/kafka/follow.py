@@ -10,6 +10,7 @@ from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Me
 
 from stream_app.errors import BrokerUnavailable
 from stream_app.kafka.connection import connection
+from stream_app.kafka.rights import Rights, check_rights
 from stream_app.kafka.topics import check_broker
 from stream_app.settings import Settings
 
@@ -23,9 +24,11 @@ class TopicFollower:
     """All partitions of one topic, from the beginning or from now on. Not thread-safe."""
 
     def __init__(self, settings: Settings, topic: str, from_start: bool = True) -> None:
-        """Raises BrokerUnavailable where no broker answers or there is no such topic."""
+        """Raises BrokerUnavailable where no broker answers or there is no such topic, NotAuthorized without READ."""
         self._where = f"topic {topic} at {settings.bootstrap_servers}"
-        found = check_broker(settings.bootstrap_servers).list_topics(timeout=_METADATA_S).topics.get(topic)
+        admin = check_broker(connection(settings))
+        check_rights(admin, settings, Rights(read=(topic,)), _METADATA_S)
+        found = admin.list_topics(timeout=_METADATA_S).topics.get(topic)
         if found is None:
             raise BrokerUnavailable(f"there is no {self._where}: start a worker, which creates it, or check its name")
         self._topic = topic
@@ -143,6 +146,8 @@ class TopicFollower:
             time.sleep(_TICK_S)
 
     def _say(self, error: KafkaError) -> None:
+        if error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
+            return  # librdkafka looks for the group's coordinator; nothing is asked of it here
         if not self._away:
             log.warning("Kafka, %s: %s; following it goes on", self._where, error.str())
         self._away = True

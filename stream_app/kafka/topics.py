@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import re
+import time
+
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from stream_app.errors import BrokerUnavailable
+from stream_app.errors import AuthenticationFailed, BrokerUnavailable, SettingsError
+from stream_app.kafka.connection import ClientConfig, connection
+from stream_app.kafka.rights import REFUSALS, Rights, check_rights, describe_topics, refused
 from stream_app.settings import Settings
 
 _DAY_MS = 86_400_000
 _HEADERS_BYTES = 65_536
+_LOOK_S = 1.0  # how often the reasons of a refusal are looked at
+_PAUSE_S = 0.05
+_NO_RIGHTS = Rights()
 
 
 def dead_letter_bytes(settings: Settings) -> int:
@@ -17,22 +25,59 @@ def dead_letter_bytes(settings: Settings) -> int:
     return 2 * settings.max_message_bytes + _HEADERS_BYTES
 
 
-def check_broker(bootstrap: str, timeout_s: float = 5.0) -> AdminClient:
-    """An admin client of a cluster that answers. Raises BrokerUnavailable."""
-    admin = AdminClient({"bootstrap.servers": bootstrap, "socket.timeout.ms": int(timeout_s * 1e3), "log_level": 0})
+def check_broker(where: ClientConfig, timeout_s: float = 5.0) -> AdminClient:
+    """An admin client of a cluster that answers. Raises BrokerUnavailable, AuthenticationFailed or SettingsError."""
+    said: list[KafkaError] = []
+    options = {"socket.timeout.ms": int(timeout_s * 1e3), "log_level": 0, "error_cb": said.append}
     try:
-        admin.list_topics(timeout=timeout_s)
-    except KafkaException as error:
-        raise BrokerUnavailable(
-            f"no Kafka broker answers at {bootstrap} within {timeout_s:.0f} s: start one, "
-            "or set FIXSTREAM_BOOTSTRAP_SERVERS to where it is"
-        ) from error
-    return admin
+        admin = AdminClient({**where, **options})
+    except KafkaException as error:  # a file of keys or certificates that OpenSSL does not take
+        raise SettingsError(f"the options of Kafka's security cannot be used: {error.args[0].str()}") from error
+    address, deadline = where["bootstrap.servers"], time.monotonic() + timeout_s
+    while True:
+        left_s = deadline - time.monotonic()
+        try:
+            admin.list_topics(timeout=max(0.1, min(left_s, _LOOK_S)))
+            return admin
+        except KafkaException as error:
+            admin.poll(_PAUSE_S)  # fills ``said``
+            refusal = _refusal(said, final=left_s <= _LOOK_S)
+            if refusal is not None:
+                user = f" (user {where['sasl.username']})" if "sasl.username" in where else ""
+                raise AuthenticationFailed(
+                    f"Kafka at {address} and this client{user} do not accept each other: {refusal}; check "
+                    "FIXSTREAM_KAFKA_SECURITY_PROTOCOL and the options beside it"
+                ) from error
+            if left_s <= _LOOK_S:
+                raise BrokerUnavailable(
+                    f"no Kafka broker answers at {address} within {timeout_s:.0f} s "
+                    f"({where.get('security.protocol', 'PLAINTEXT')}): start one, or set FIXSTREAM_BOOTSTRAP_SERVERS "
+                    "to where it is and FIXSTREAM_KAFKA_SECURITY_PROTOCOL to what it speaks"
+                ) from error
 
 
-def ensure_topics(settings: Settings, timeout_s: float = 10.0) -> None:
-    """Creates what is missing; topics that exist stay as they are. Raises BrokerUnavailable."""
-    admin = check_broker(settings.bootstrap_servers, timeout_s)
+def _refusal(said: list[KafkaError], final: bool) -> str | None:
+    """What librdkafka said of credentials, without its own decoration. Only at the end, what may be passing, too."""
+    for error in said:
+        words = error.str()
+        if error.code() in (KafkaError._AUTHENTICATION, KafkaError._SSL) or (final and "SSL" in words):
+            plain = re.sub(r"^\S+/\S+: | \(after [^)]*\)$", "", words)
+            return plain.replace("ssl.ca.location", "FIXSTREAM_KAFKA_CA_FILE")
+    return None
+
+
+def ensure_topics(settings: Settings, rights: Rights = _NO_RIGHTS, timeout_s: float = 10.0) -> None:
+    """Creates what is missing, then checks ``rights``; topics that exist stay as they are.
+
+    A topic that this client may not see or make is its affair only where ``rights`` name it. Raises BrokerUnavailable,
+    AuthenticationFailed or NotAuthorized.
+    """
+    admin = check_broker(connection(settings), timeout_s)
+    _create_missing(admin, settings, rights, timeout_s)
+    check_rights(admin, settings, rights, timeout_s)
+
+
+def _create_missing(admin: AdminClient, settings: Settings, rights: Rights, timeout_s: float) -> None:
     day = {"retention.ms": str(_DAY_MS)}
     compacted = {"cleanup.policy": "compact"}
     # Topic: its partitions, and its configuration.
@@ -52,21 +97,23 @@ def ensure_topics(settings: Settings, timeout_s: float = 10.0) -> None:
         settings.status_topic: (1, {**compacted, "delete.retention.ms": str(_DAY_MS)}),
         settings.worker_topic: (1, day),
     }
-    missing = set(wanted) - set(admin.list_topics(timeout=timeout_s).topics)
+    found = describe_topics(admin, list(wanted), timeout_s)
     new = [
-        NewTopic(
-            topic,
-            num_partitions=wanted[topic][0],
-            replication_factor=settings.replication_factor,
-            config=wanted[topic][1],
-        )
-        for topic in sorted(missing)
+        NewTopic(topic, num_partitions=partitions, replication_factor=settings.replication_factor, config=config)
+        for topic, (partitions, config) in wanted.items()
+        if isinstance(found[topic], KafkaError) and found[topic].code() == KafkaError.UNKNOWN_TOPIC_OR_PART
     ]
     if not new:
         return
+    forbidden = []
     for topic, future in admin.create_topics(new, operation_timeout=timeout_s).items():
         try:
             future.result(timeout_s)
         except KafkaException as error:
-            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+            code = error.args[0].code()
+            if code in REFUSALS:
+                forbidden += [topic] if topic in (*rights.read, *rights.write) else []
+            elif code != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise BrokerUnavailable(f"topic {topic} cannot be created: {error.args[0].str()}") from error
+    if forbidden:
+        raise refused(settings, [f"CREATE on topic {topic}, which is not there" for topic in forbidden])
