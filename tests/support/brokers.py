@@ -134,7 +134,7 @@ class KraftBroker(Ailing):
         """Returns when it answers."""
         for _ in range(60):
             try:
-                check_broker(self.bootstrap, 1.0)
+                check_broker({"bootstrap.servers": self.bootstrap}, 1.0)
                 return
             except BrokerUnavailable:
                 if self.process is None or self.process.poll() is not None:

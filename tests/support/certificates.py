@@ -25,21 +25,20 @@ class Authority:
         self.ca_file = folder / f"{name}.pem"
         self.ca_file.write_bytes(made.public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, name: str, host: str = "127.0.0.1") -> tuple[Path, Path]:
-        """Files of a certificate for ``host``, and of its key."""
+    def issue(self, name: str, password: str = "") -> tuple[Path, Path]:
+        """Files of a certificate of CN=``name`` at 127.0.0.1, and of its key, encrypted where there is a password."""
         key = ec.generate_private_key(ec.SECP256R1())
         made = (
             _builder(_named(name), self._subject, key.public_key())
-            .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address(host))]), critical=False)
+            .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
             .sign(self._key, hashes.SHA256())
         )
         cert, secret = self._folder / f"{name}.pem", self._folder / f"{name}.key"
         cert.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-        secret.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
-        )
+        hidden: serialization.KeySerializationEncryption = serialization.NoEncryption()
+        if password:
+            hidden = serialization.BestAvailableEncryption(password.encode())
+        secret.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, hidden))
         return cert, secret
 
 

@@ -65,7 +65,7 @@ def wait_whole(nodes: Sequence[KraftBroker]) -> None:
 
     def whole() -> bool:
         try:
-            found = check_broker(bootstrap, 2.0).list_topics(timeout=2.0)
+            found = check_broker({"bootstrap.servers": bootstrap}, 2.0).list_topics(timeout=2.0)
         except (BrokerUnavailable, KafkaException):
             return False
         partitions = [p for topic in found.topics.values() for p in topic.partitions.values()]

@@ -19,7 +19,7 @@ from pydantic import SecretStr
 
 from stream_app.kafka.embedded import free_port
 from stream_app.kafka.topics import ensure_topics
-from stream_app.settings import Settings
+from stream_app.settings import SECRETS, Settings
 from tests.support.process import Ailing
 
 
@@ -52,6 +52,14 @@ def settings_for(bootstrap: str, name: str, **more: Any) -> Settings:
     )
 
 
+def environment_of(settings: Settings) -> dict[str, str]:
+    """The settings as variables, secrets and all."""
+    return {
+        f"FIXSTREAM_{name.upper()}": value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+        for name, value in settings.model_dump(exclude_none=True).items()
+    }
+
+
 class WorkerProcess(Ailing):
     """``fixstream worker`` with its log in a file."""
 
@@ -64,15 +72,19 @@ class WorkerProcess(Ailing):
         name: str = "worker",
         inside: Sequence[str] = (),
         host: str = "127.0.0.1",
+        secrets_dir: Path | None = None,
     ) -> None:
-        """``inside``: the beginning of the command, such as ``ip netns exec NAME``; ``host``: where its pages are."""
+        """``inside``: the beginning of the command, such as ``ip netns exec NAME``; ``host``: where its pages are.
+
+        Secrets go by the environment, or by files in ``secrets_dir``.
+        """
         self.port, self._host = free_port(), host
         self._log = folder / f"{name}.log"
-        values = settings.model_dump(exclude_none=True) | {"web_port": self.port, "web_host": host}
-        environment = {
-            f"FIXSTREAM_{key.upper()}": value.get_secret_value() if isinstance(value, SecretStr) else str(value)
-            for key, value in values.items()
-        }
+        environment = environment_of(settings.model_copy(update={"web_port": self.port, "web_host": host}))
+        if secrets_dir is not None:
+            for variable in {f"FIXSTREAM_{name.upper()}" for name in SECRETS} & environment.keys():
+                (secrets_dir / variable).write_text(environment.pop(variable) + "\n")
+            environment["FIXSTREAM_SECRETS_DIR"] = str(secrets_dir)
         with self._log.open("wb") as out:
             self.process = subprocess.Popen(
                 [*inside, sys.executable, "-m", "stream_app.cli.main", "worker"],
