@@ -42,7 +42,8 @@ from stream_app.records.capture import key_of
 from stream_app.records.codec import Codecs
 from stream_app.settings import SECRETS, Settings
 from tests.support import brokers
-from tests.support.secured import Acl, Authority, SecuredBroker
+from tests.support.certificates import Authority
+from tests.support.secured import Acl, SecuredBroker
 from tests.support.servers import MlflowServer
 from tests.support.worker import TopicReader, WorkerProcess, environment_of, eventually, send_all
 
