@@ -22,6 +22,7 @@ from stream_app.models.contract import ModelInfo
 if TYPE_CHECKING:
     from stream_app.settings import Settings  # what the process of its own needs not is not imported there
 
+_ORPHAN_S = 5
 _NO_MEMORY = ("allocate memory", "bad_alloc", "bad allocation")
 
 
@@ -78,7 +79,7 @@ def _confine(memory_bytes: int, seconds: int) -> None:
     import resource
 
     bounds = {
-        resource.RLIMIT_CPU: seconds,  # ends it, too, where nobody is left to wait for it
+        resource.RLIMIT_CPU: seconds + _ORPHAN_S,  # ends it where nobody is left to wait for it
         resource.RLIMIT_FSIZE: 0,
         resource.RLIMIT_CORE: 0,
     }

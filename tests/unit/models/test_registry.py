@@ -96,12 +96,12 @@ def test_a_disk_that_takes_no_note_keeps_no_model_from_being_used(
     registry = Registry(uri, tmp_path / "cache")
     registry.register("m", files[0], alias="champion")
     registry.fetch("m", "@champion")
-    (note,) = (tmp_path / "cache").glob("*.json")
-    note.unlink()
-    note.mkdir()
+    for note in (tmp_path / "cache").glob("*.json"):
+        note.unlink()
+        note.mkdir()
     assert registry.fetch("m", "@champion").path.read_bytes() == files[0].read_bytes()
     assert "cannot be noted" in caplog.text
-    assert sorted(path.suffix for path in (tmp_path / "cache").iterdir()) == [".json", ".onnx"]
+    assert {path.suffix for path in (tmp_path / "cache").iterdir()} == {".json", ".onnx"}
 
 
 def test_a_file_above_the_limit_is_refused(uri: str, files: list[Path], tmp_path: Path) -> None:
