@@ -22,6 +22,7 @@ from stream_app.records.deployment import (
     Split,
 )
 from stream_app.records.fix import CacheOutcome, Fix, Timings
+from stream_app.records.scan import check_items
 from stream_app.records.schemas import SchemaSet, check_extra, load_schemas, shipped_dir
 from stream_app.records.validate import check_capture
 
@@ -67,7 +68,7 @@ class Codecs:
                 f"capture {capture.capture_id!r} does not fit its schema: {type(error).__name__}: {error}"
             ) from error
 
-    def decode_capture(self, data: bytes) -> IqCapture:
+    def decode_capture(self, data: bytes | None) -> IqCapture:
         """The capture of a record, checked. Raises UnknownSchema, UndecodableRecord or InvalidCapture, nothing else."""
         record = _decode(data, self._captures, "capture")
         capture = IqCapture(
@@ -145,7 +146,8 @@ def _encode(record: dict[str, Any], schemas: SchemaSet) -> bytes:
 def _decode(data: bytes | None, schemas: SchemaSet, what: str) -> dict[str, Any]:
     """The fields of a record, as the reader's schema has them.
 
-    A length inside ``data`` that claims more than there is costs nothing: reads of a BytesIO end where it ends.
+    A length inside ``data`` that claims more than there is costs nothing: reads of a BytesIO end where it ends. What
+    is there, but in pieces too many, is refused before any is made.
     """
     if data is None or len(data) < _HEADER_BYTES or data[:2] != _MARKER:
         held = "nothing (a tombstone)" if data is None else f"{len(data)} bytes that begin {data[:2].hex(' ')!r}"
@@ -163,6 +165,7 @@ def _decode(data: bytes | None, schemas: SchemaSet, what: str) -> dict[str, Any]
     stream = BytesIO(data)
     stream.seek(_HEADER_BYTES)
     try:
+        check_items(data, _HEADER_BYTES, writer)
         record = schemaless_reader(stream, writer, None if writer is schemas.reader else schemas.reader)
     except Exception as error:  # EOF, index, unicode, resolution: whatever broken bytes bring about
         raise UndecodableRecord(

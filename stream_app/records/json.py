@@ -28,9 +28,9 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from stream_app.errors import InvalidCapture
+from stream_app.records import validate as limits
 from stream_app.records.capture import BYTES_PER_SAMPLE, MAX_CHANNELS, Channel, IqCapture
 from stream_app.records.json_text import from_base64
-from stream_app.records.validate import check_capture
 
 DEFAULT_NETWORK = "http"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -114,16 +114,17 @@ def _now_us() -> int:
     return time.time_ns() // 1000
 
 
-_Name = Annotated[str, StringConstraints(min_length=1)]
-_Frequency = Annotated[float, Field(ge=0, le=1e12)]
+_Text = Annotated[str, StringConstraints(max_length=limits.LONGEST_NAME, pattern=r"^[^\x00-\x1f\x7f]*$")]
+_Name = Annotated[_Text, StringConstraints(min_length=1)]
+_Frequency = Annotated[float, Field(ge=0, le=limits.HIGHEST_HZ)]
 _Moment = Annotated[
     int,
-    Field(ge=0, le=_LONGEST),
+    Field(ge=0, lt=limits.LATEST_US),
     BeforeValidator(_captured_at),
     WithJsonSchema(
         {
             "anyOf": [
-                {"type": "integer", "minimum": 0, "maximum": _LONGEST},
+                {"type": "integer", "minimum": 0, "exclusiveMaximum": limits.LATEST_US},
                 {"type": "string", "format": "date-time"},
             ],
             "examples": ["2025-05-01T12:00:00Z"],
@@ -132,12 +133,12 @@ _Moment = Annotated[
 ]
 _Nanoseconds = Annotated[
     int,
-    Field(ge=0, le=_LONGEST),
+    Field(ge=0, lt=limits.LATEST_NS),
     BeforeValidator(_digits),
     WithJsonSchema(
         {
             "anyOf": [
-                {"type": "integer", "minimum": 0, "maximum": _LONGEST},
+                {"type": "integer", "minimum": 0, "exclusiveMaximum": limits.LATEST_NS},
                 {"type": "string", "pattern": "^[0-9]{1,19}$"},
             ]
         }
@@ -165,12 +166,16 @@ class ChannelIn(_Form):
     receiver_id: _Name = Field(description="Name of the receiver, unique in the capture.")
     latitude: float = Field(ge=-90, le=90, description="WGS 84 latitude of the antenna, degrees.")
     longitude: float = Field(ge=-180, le=180, description="WGS 84 longitude of the antenna, degrees.")
-    altitude_m: float = Field(ge=-12_000, le=5e7, description="Height above the WGS 84 ellipsoid, metres.")
+    altitude_m: float = Field(
+        ge=limits.LOWEST_M, le=limits.HIGHEST_M, description="Height above the WGS 84 ellipsoid, metres."
+    )
     start_time_ns: _Nanoseconds = Field(
         description="Time of the first sample: nanoseconds since 1970-01-01 UTC. As a string of digits from languages "
         "whose numbers are doubles, which lose nanoseconds."
     )
-    sample_rate_hz: float = Field(gt=0, le=1e12, description="True complex samples a second.")
+    sample_rate_hz: float = Field(
+        ge=limits.LOWEST_RATE_HZ, le=limits.HIGHEST_RATE_HZ, description="True complex samples a second."
+    )
     samples: Annotated[_Samples, PlainValidator(_samples), WithJsonSchema(_SAMPLES_SCHEMA)] = Field(
         description="Interleaved I, Q: base64 of the bytes in the stated datatype, or a list of [I, Q] pairs of "
         "numbers, which become cf32_le."
@@ -182,12 +187,21 @@ class ChannelIn(_Form):
     sample_count: int | None = Field(
         None, ge=2, le=_LONGEST, validate_default=True, description="Complex samples. Checked against the bytes."
     )
-    start_sigma_ns: float | None = Field(None, ge=0, description="1-sigma uncertainty of start_time_ns, nanoseconds.")
+    start_sigma_ns: float | None = Field(
+        None, ge=0, le=limits.LARGEST_SIGMA_NS, description="1-sigma uncertainty of start_time_ns, nanoseconds."
+    )
     time_sync: Literal["NONE", "NTP", "PTP", "GPS", "GPSDO", "OTHER"] | None = Field(
         None, description="What disciplines the receiver's clock."
     )
-    gain_db: float | None = Field(None, description="Gain before the samples were taken, decibels.")
-    antenna_id: str | None = Field(None, description="Which antenna of the receiver was used.")
+    gain_db: float | None = Field(
+        None,
+        ge=-limits.LARGEST_GAIN_DB,
+        le=limits.LARGEST_GAIN_DB,
+        description="Gain before the samples were taken, decibels.",
+    )
+    antenna_id: str | None = Field(
+        None, max_length=limits.LONGEST_NAME, description="Which antenna of the receiver was used."
+    )
     loss_ratio: float | None = Field(None, ge=0, le=1, description="Share of the samples that were lost, 0 to 1.")
     overload: bool | None = Field(None, description="Whether the converter was overdriven.")
 
@@ -224,7 +238,7 @@ class CaptureIn(_Form):
     capture_id: _Name = Field(
         default_factory=lambda: str(uuid4()), description="Unique name; the fix carries it back. Default: a new UUID."
     )
-    network: str = Field(
+    network: _Text = Field(
         DEFAULT_NETWORK, description=f"Receiver network. Default, and for an empty one: {DEFAULT_NETWORK}."
     )
     captured_at: _Moment = Field(
@@ -233,7 +247,7 @@ class CaptureIn(_Form):
     )
     center_frequency_hz: _Frequency = Field(description="Frequency that lies at 0 Hz in the samples, hertz.")
     metadata: dict[Annotated[str, AfterValidator(_writable)], str] = Field(
-        default_factory=dict, description="Free notes. Nothing is computed from them."
+        default_factory=dict, max_length=limits.MAX_METADATA, description="Free notes. Nothing is computed from them."
     )
     channels: list[ChannelIn] = Field(
         min_length=1, max_length=MAX_CHANNELS, description="One entry a receiver, each receiver_id once."
@@ -266,7 +280,7 @@ def capture_from_json(value: object, path: str = "") -> IqCapture:
         channels=tuple(map(_channel, form.channels)),
         metadata=form.metadata,
     )
-    check_capture(capture)
+    limits.check_capture(capture)
     return capture
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import tracemalloc
 from contextlib import suppress
 from dataclasses import replace
 from io import BytesIO
@@ -20,7 +21,9 @@ from stream_app.records.capture import BYTES_PER_SAMPLE, Channel, IqCapture
 from stream_app.records.codec import Codecs
 from stream_app.records.fix import CacheOutcome
 from stream_app.records.schemas import shipped_dir
+from stream_app.records.validate import LATEST_NS, LATEST_US
 from tests.golden.make import CAPTURE, DEPLOYMENT, FIX, FOLDER, STATUS
+from tests.support.bad_input import BYTES
 
 CODECS = Codecs()
 SCHEMAS = {"iq_capture": CAPTURE, "fix": FIX, "deployment": DEPLOYMENT, "model_status": STATUS}
@@ -83,24 +86,30 @@ def test_every_field_says_what_it_means(name: str) -> None:
     assert undocumented(_shipped(name), name) == []
 
 
-_names = st.text(min_size=1, max_size=12)
-_times = st.integers(0, 2**62)
+_names = st.text(
+    st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1, max_size=12
+)  # without control characters
+_moments = st.integers(0, LATEST_US - 1)
+_times = st.integers(0, LATEST_NS - 1)
 
 
 @st.composite
 def _channels(draw: st.DrawFn, name: str) -> Channel:
     kind = draw(st.sampled_from(sorted(BYTES_PER_SAMPLE)))
     count = draw(st.integers(2, 9))
+    size = count * BYTES_PER_SAMPLE[kind]
+    numbers = st.lists(st.floats(-1e9, 1e9, width=32), min_size=2 * count, max_size=2 * count)
+    floats = numbers.map(lambda values: struct.pack(f"<{len(values)}f", *values))
     return Channel(
         name,
         draw(st.floats(-90, 90)),
         draw(st.floats(-180, 180)),
         draw(st.floats(-1000, 1e6)),
         draw(_times),
-        draw(st.floats(1e-3, 1e12)),
+        draw(st.floats(1e-3, 1e11)),
         kind,
         count,
-        draw(st.binary(min_size=count * BYTES_PER_SAMPLE[kind], max_size=count * BYTES_PER_SAMPLE[kind])),
+        draw(floats if kind == "cf32_le" else st.binary(min_size=size, max_size=size)),
         draw(st.none() | st.floats(0, 1e9)),
         draw(st.none() | st.sampled_from(["NONE", "NTP", "PTP", "GPS", "GPSDO", "OTHER"])),
         draw(st.none() | st.floats(-200, 200)),
@@ -116,7 +125,7 @@ def _captures(draw: st.DrawFn) -> IqCapture:
     return IqCapture(
         draw(_names),
         draw(_names),
-        draw(_times),
+        draw(_moments),
         draw(st.floats(0, 1e12)),
         tuple(draw(_channels(name)) for name in names),
         draw(st.dictionaries(_names, st.text(max_size=9), max_size=3)),
@@ -222,3 +231,23 @@ def test_what_cannot_be_true_is_named(change: dict[str, Any], words: str) -> Non
     with pytest.raises(InvalidCapture, match=words) as raised:
         CODECS.decode_capture(CODECS.encode_capture(wrong))
     assert "golden-1" in str(raised.value)
+
+
+def test_items_are_counted_before_any_is_made() -> None:
+    for bad in BYTES:
+        if bad.name in ("70,000 channels", "a million notes"):
+            value = bad.make(CAPTURE)
+            tracemalloc.start()
+            try:
+                with pytest.raises(UndecodableRecord, match="at most 65536 are read"):
+                    CODECS.decode_capture(value)
+                assert tracemalloc.get_traced_memory()[1] < 100_000
+            finally:
+                tracemalloc.stop()
+
+
+def test_long_records_are_scanned_to_their_end() -> None:
+    channels = tuple(replace(each, antenna_id=each.antenna_id or "mast") for each in CAPTURE.channels)
+    long = replace(channels[0], sample_count=100_000, samples=bytes(range(250)) * 1600)
+    capture = replace(CAPTURE, channels=(long, *channels[1:]))
+    assert CODECS.decode_capture(CODECS.encode_capture(capture)) == capture
