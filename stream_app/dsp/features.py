@@ -29,6 +29,7 @@ class ChannelLike(Protocol):
 class FeatureExtractor(Protocol):
     """Pure: the same channels give bit-equal features, whatever else is in the batch."""
 
+    min_receivers: int
     max_receivers: int
     shape: tuple[int, ...]  # of one capture's features, without the batch axis
 

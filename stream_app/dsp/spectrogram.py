@@ -37,7 +37,7 @@ class Spectrogram:
         normalisation: str = "none",
         frames: int = 1,
     ) -> None:
-        self.max_receivers = whole("max_receivers", max_receivers, 1)
+        self.max_receivers, self.min_receivers = whole("max_receivers", max_receivers, 1), 1
         self._n_fft = whole("n_fft", n_fft, 2)
         self._hop = whole("hop", hop, 1)
         self._frames = whole("frames", frames, 1)

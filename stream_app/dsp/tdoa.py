@@ -25,6 +25,9 @@ _DEGREES = 2 * (2 * _SMOOTH + 1)
 # Where that quantile of noise alone lies: chi-squared's. scipy.stats would cost each start 0.6 s of imports.
 _NOISE_LEVEL = 2 * float(special.gammaincinv(_DEGREES / 2, _NOISE_QUANTILE)) / _DEGREES
 _CHUNK = 8  # captures worked on at once: their spectra stay in the CPU's cache
+_SLOWEST = 64  # the model's rate over a channel's: a few bytes of a slow channel must not become a long transform
+_MOST_POINTS = 2**24  # of the spectra of a capture's receivers together: 128 MiB of complex64
+_PAIR_POINTS = 2**24  # of the lags of pairs that are transformed at once: the same
 
 
 def lag_count(max_lag_s: float, sample_rate_hz: float, oversample: int) -> int:
@@ -80,7 +83,7 @@ class Tdoa:
         band_hz: Sequence[float] | None = None,
         weighting: str = "none",
     ) -> None:
-        self.max_receivers = whole("max_receivers", max_receivers, 2)
+        self.max_receivers, self.min_receivers = whole("max_receivers", max_receivers, 2), 2
         self._rate = positive("sample_rate_hz", sample_rate_hz)
         self._max_lag = positive("max_lag_s", max_lag_s)
         self._oversample = whole("oversample", oversample, 1)
@@ -105,15 +108,19 @@ class Tdoa:
                 reasons[index] = str(error)
         for (receivers, grid), members in groups.items():
             columns = [_pair_index(i, j, self.max_receivers) for i, j in combinations(range(receivers), 2)]
-            for at in range(0, len(members), _CHUNK):
-                chunk = members[at : at + _CHUNK]
+            step = max(1, min(_CHUNK, _MOST_POINTS // (receivers * grid.size)))
+            for at in range(0, len(members), step):
+                chunk = members[at : at + step]
                 with np.errstate(invalid="ignore", over="ignore"):  # found below, and said in words
                     features = self._correlate([parts for _, parts in chunk], receivers, grid)
                 out[np.array([index for index, _ in chunk])[:, None], columns] = features
                 complete = np.isfinite(features.sum(axis=(1, 2)))
-                for (index, _), finite in zip(chunk, complete.tolist(), strict=True):
+                heard = np.any(features[..., -1], axis=1)
+                for (index, _), finite, found in zip(chunk, complete.tolist(), heard.tolist(), strict=True):
                     if not finite:
                         reasons[index] = "its samples are not finite, or too large for single precision"
+                    elif not found:
+                        reasons[index] = "no 2 of its channels hold a signal that single precision can tell from zero"
         if reasons:
             raise FeatureError(reasons)
         return out
@@ -130,7 +137,8 @@ class Tdoa:
         starts = [(channel.start_time_ns - latest) * 1e-9 for channel in channels]
         end = min(s + c.sample_count / c.sample_rate_hz for s, c in zip(starts, channels, strict=True))
         parts = []
-        for start, channel in zip(starts, channels, strict=True):
+        widths = [bytes_per_sample(channel.datatype) for channel in channels]
+        for start, channel, width in zip(starts, channels, widths, strict=True):
             view = sample_bytes(channel.samples, channel.datatype, channel.sample_count)
             skip = round(-start * channel.sample_rate_hz)
             first = start + skip / channel.sample_rate_hz
@@ -140,15 +148,31 @@ class Tdoa:
                     f"the channels share {max(count, 0)} samples of time by their start times and rates; "
                     f"at least {MIN_OVERLAP} are needed"
                 )
-            width = bytes_per_sample(channel.datatype)
             stretch = view[skip * width : (skip + count) * width]
             parts.append(_Part(channel.datatype, channel.sample_rate_hz, first, count, stretch))
+        mute = sum(part.view[width:] == part.view[:-width] for part, width in zip(parts, widths, strict=True))
+        if len(parts) - mute < 2:
+            raise ValueError(
+                f"{mute} of its {len(parts)} channels hold one value throughout (a muted input, a dead converter), "
+                "but arrival times need 2 that hear something"
+            )
         return parts
 
     def _grid(self, parts: Sequence[_Part]) -> _Grid:
         longest = max(math.ceil(part.count / part.rate_hz * self._rate) for part in parts)
         # Zeros behind the samples, so that no lag in the window wraps around.
-        size = fft.next_fast_len(longest + math.ceil(self._max_lag * self._rate) + 1)
+        slowest = min(part.rate_hz for part in parts)
+        if slowest * _SLOWEST < self._rate:
+            raise ValueError(
+                f"its slowest channel came at {slowest:g} Hz, less than a {_SLOWEST}th of the model's {self._rate:g} Hz"
+            )
+        points = longest + math.ceil(self._max_lag * self._rate) + 1
+        if points * len(parts) > _MOST_POINTS:
+            raise ValueError(
+                f"its {len(parts)} channels, {points} samples each at the model's {self._rate:g} Hz, are more than the "
+                f"{_MOST_POINTS} samples that are worked on: send shorter or fewer ones"
+            )
+        size = fft.next_fast_len(points)
         low, high = self._band
         width = self._rate / size
         reach = min(high, *(part.rate_hz / 2 for part in parts))
@@ -203,18 +227,26 @@ class Tdoa:
         pairs = list(combinations(range(receivers), 2))
         long = grid.size * self._oversample
         half = (self._lags - 1) // 2
-        cross = np.zeros((len(captures), len(pairs), long), np.complex64)
         other = spectra.conj()
         middle, last = grid.high, 2 * grid.high + 1
-        for p, (i, j) in enumerate(pairs):
-            np.multiply(spectra[:, i, middle:last], other[:, j, middle:last], out=cross[:, p, : middle + 1])
-            np.multiply(spectra[:, i, :middle], other[:, j, :middle], out=cross[:, p, long - middle :])
-        over_lags = fft.ifft(cross, axis=-1, norm="forward", overwrite_x=True)
+        coherence = np.empty((len(captures), len(pairs), self._lags), np.complex64)
+        step = max(1, _PAIR_POINTS // (len(captures) * long))
+        for at in range(0, len(pairs), step):
+            some = pairs[at : at + step]
+            cross = np.zeros((len(captures), len(some), long), np.complex64)
+            for p, (i, j) in enumerate(some):
+                np.multiply(spectra[:, i, middle:last], other[:, j, middle:last], out=cross[:, p, : middle + 1])
+                np.multiply(spectra[:, i, :middle], other[:, j, :middle], out=cross[:, p, long - middle :])
+            over_lags = fft.ifft(cross, axis=-1, norm="forward", overwrite_x=True)
+            np.concatenate(
+                (over_lags[..., long - half :], over_lags[..., : half + 1]),
+                axis=-1,
+                out=coherence[:, at : at + step],
+            )
         first, second = np.array(pairs).T
         product = energy[:, first] * energy[:, second]
         heard = (product > 0) | ~np.isfinite(product)
         scale = np.divide(1, np.sqrt(product), out=np.zeros_like(product), where=heard)
-        coherence = np.concatenate((over_lags[..., long - half :], over_lags[..., : half + 1]), axis=-1)
         coherence *= scale[..., None].astype(np.float32)
         result = np.empty((len(captures), len(pairs), 2 * self._lags + 1), np.float32)
         result[..., : self._lags] = coherence.real

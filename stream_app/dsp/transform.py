@@ -16,17 +16,24 @@ from scipy import fft
 
 Complex = NDArray[np.complex64]
 _STEP = 64
+_REMEMBERED = 2**16  # samples up to which a table is kept for the next batch: what is kept stays within megabytes
 
 
-@lru_cache(maxsize=64)
 def taper(count: int, ramp: int) -> NDArray[np.float32]:
     """Tukey window float32 [count], its two cosine ramps ``ramp`` samples long."""
+    return (_kept_taper if count <= _REMEMBERED else _taper)(count, ramp)
+
+
+def _taper(count: int, ramp: int) -> NDArray[np.float32]:
     window = np.ones(count, np.float32)
     rise = 0.5 - 0.5 * np.cos(np.pi * (np.arange(ramp) + 0.5) / max(ramp, 1))
     window[:ramp] = rise
     window[count - ramp :] = rise[::-1]
     window.setflags(write=False)
     return window
+
+
+_kept_taper = lru_cache(maxsize=64)(_taper)
 
 
 def fourier(samples: Complex, size: int, half: int) -> Complex:
@@ -37,7 +44,9 @@ def fourier(samples: Complex, size: int, half: int) -> Complex:
 
 def chirp(samples: Complex, step: float, half: int) -> Complex:
     """Bins -half..half of samples [B, n], where ``step`` is a bin's width in cycles per own sample."""
-    before, kernel, after = _chirp_plan(samples.shape[-1], step, half)
+    count = samples.shape[-1]
+    plan = _kept_chirp_plan if max(count, 2 * half + 1) <= _REMEMBERED else _chirp_plan
+    before, kernel, after = plan(count, step, half)
     work = fft.fft(samples * before, kernel.shape[-1], axis=-1, overwrite_x=True)
     work *= kernel
     # scipy-stubs promises complex128; complex64 in gives complex64 out
@@ -46,7 +55,6 @@ def chirp(samples: Complex, step: float, half: int) -> Complex:
     return result
 
 
-@lru_cache(maxsize=32)
 def _chirp_plan(count: int, step: float, half: int) -> tuple[Complex, Complex, Complex]:
     bins = 2 * half + 1
     size = fft.next_fast_len(count + bins - 1)
@@ -60,6 +68,9 @@ def _chirp_plan(count: int, step: float, half: int) -> tuple[Complex, Complex, C
     after = wave[:bins].conj()
     spectrum: Complex = np.asarray(fft.fft(kernel)).astype(np.complex64)
     return before.astype(np.complex64), spectrum, after.astype(np.complex64)
+
+
+_kept_chirp_plan = lru_cache(maxsize=32)(_chirp_plan)
 
 
 def delays(seconds: Sequence[float], width_hz: float, half: int) -> Complex:

@@ -27,13 +27,25 @@ class Lane:
         self.features_of = json.dumps(dict(info.feature_spec), sort_keys=True)  # equal for versions that can share
         self.model_part = model_part(self.model)
         limits = [self.extractor.max_receivers, *([] if info.max_receivers is None else [info.max_receivers])]
-        self.max_receivers = min(limits)
+        self._fewest, self._most = self.extractor.min_receivers, min(limits)
         self._width = info.max_receivers or self.extractor.max_receivers
         self._border_mass_limit = border_mass_limit
 
-    def takes(self, capture: IqCapture) -> bool:
-        """Whether the capture has as many channels as the model can look at."""
-        return 0 < len(capture.channels) <= self.max_receivers
+    def refusal(self, capture: IqCapture) -> str:
+        """Why the model cannot look at the capture, whatever its samples are; empty where it can."""
+        count = len(capture.channels)
+        if not self._fewest <= count <= self._most:
+            return (
+                f"it has {count} channel{'' if count == 1 else 's'}, but model {self.model.name!r} version "
+                f"{self.model.version} takes {self._fewest} to {self._most}: send as many, or build it for others"
+            )
+        if self._fewest > 1 and len({(c.latitude, c.longitude, c.altitude_m) for c in capture.channels}) == 1:
+            first = capture.channels[0]
+            return (
+                f"its {count} receivers are all at {first.latitude}, {first.longitude}, {first.altitude_m} m, where "
+                f"every emitter is heard at once; model {self.model.name!r} needs arrival times at 2 places: check them"
+            )
+        return ""
 
     def infer(self, captures: Sequence[IqCapture], features: Sequence[NDArray[np.float32]]) -> list[Answer | str]:
         """An answer each, or in words what is wrong with it. Raises whatever the model raises."""

@@ -80,12 +80,8 @@ class Locator:
         for item, capture in batch.open_items():
             lane = item.lane or self._drawn(item, capture)
             item.tried.append(lane.model.version)
-            if not lane.takes(capture):
-                item.error = UnanswerableCapture(
-                    f"capture {capture.capture_id!r} has {len(capture.channels)} channels, but model "
-                    f"{lane.model.name!r} version {lane.model.version} takes 1 to {lane.max_receivers}: "
-                    "send fewer channels, or build the model for more receivers"
-                )
+            if why := lane.refusal(capture):
+                item.error = UnanswerableCapture(f"capture {capture.capture_id!r} cannot be answered: {why}")
                 continue
             item.lane = lane
             item.content = item.content or content_digest(capture)
@@ -142,11 +138,11 @@ class Locator:
     def _drawn(self, item: Item, capture: IqCapture) -> Lane:
         """The version that is to answer: the drawn one, or where it rests or cannot, the next that can."""
         order = [self._lanes[v] for v in self.fleet.order(capture.capture_id, _key(item, capture))]
-        able = [lane for lane in order if lane.takes(capture)]
+        able = [lane for lane in order if not lane.refusal(capture)]
         awake = [lane for lane in able if not lane.version.breaker.resting]
         first = (awake or able or order)[0]
         if first is not order[0]:
-            item.failures.append(f"version {order[0].model.version} is suspended or takes fewer channels")
+            item.failures.append(f"version {order[0].model.version} is suspended or cannot take it")
         item.others = [lane for lane in awake if lane is not first]
         return first
 

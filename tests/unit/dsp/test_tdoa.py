@@ -91,10 +91,31 @@ def test_a_single_receiver_has_no_arrival_time_difference():
     assert set(raised.value.reasons) == {1}
 
 
-def test_silent_receiver_is_a_zero_pair():
+def test_a_silent_receivers_pairs_are_zeros():
+    three = capture(1, [0, 0, 0])
+    three[1] = channel(np.zeros(COUNT), RATE)
+    rows = make_extractor(spec(max_receivers=3)).extract([three])[0]
+    assert [bool(row.any()) for row in rows] == [False, True, False]
+
+
+@pytest.mark.parametrize("value", [0.0, 0.25])
+def test_channels_of_one_value_are_no_signal(value: float) -> None:
     pair = capture(1, [0, 0])
-    pair[1] = channel(np.zeros(COUNT), RATE)
-    assert not make_extractor(spec()).extract([pair]).any()
+    pair[1] = channel(np.full(COUNT, value), RATE)
+    with pytest.raises(FeatureError, match="1 of its 2 channels hold one value"):
+        make_extractor(spec()).extract([pair])
+
+
+def test_a_signal_too_weak_for_single_precision_is_none() -> None:
+    faint = [channel(np.frombuffer(c.samples, "<c8") * 1e-30, RATE) for c in capture(1, [0, 0])]
+    with pytest.raises(FeatureError, match="tell from zero"):
+        make_extractor(spec()).extract([faint])
+
+
+def test_a_rate_far_below_the_models_does_not_take_its_memory() -> None:
+    slow = [channel(np.frombuffer(c.samples, "<c8"), 0.01) for c in capture(1, [0, 0])]
+    with pytest.raises(FeatureError, match="slowest channel came at"):
+        make_extractor(spec()).extract([slow])
 
 
 def test_negative_frequencies_count_and_band_limits_hold():
@@ -156,7 +177,7 @@ def test_captures_without_features_are_named_and_the_others_are_not():
     good = capture(1, [0, 0])
     apart = capture(1, [0, 0], starts_ns=[0, 4_470_000])
     broken = capture(1, [0, 0])
-    broken[0] = channel(np.full(COUNT, np.nan), RATE)
+    broken[0] = channel(np.append(np.ones(COUNT - 1), np.nan), RATE)
     short = capture(1, [0, 0])
     short[1].samples = short[1].samples[:-3]
     with pytest.raises(FeatureError) as caught:
