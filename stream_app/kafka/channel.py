@@ -18,6 +18,7 @@ from stream_app.errors import Overloaded
 from stream_app.kafka.connection import connection
 from stream_app.kafka.offsets import Claim, OffsetTracker
 from stream_app.kafka.records import MicroBatch, Partition, RawRecord
+from stream_app.kafka.topics import dead_letter_bytes
 from stream_app.settings import Guarantee, Settings
 
 log = logging.getLogger(__name__)
@@ -26,6 +27,7 @@ _LAG_EVERY_S = 1.0
 _REVOKE_WAIT_S = 10.0  # how long a rebalance waits for captures in flight
 _RESTART_PAUSE_S = 1.0
 _COMMITTED_WAIT_S = 2.0
+_RECEIVE_BYTES = 100_000_000  # librdkafka's own default
 _PAUSE_AFTER_S = 1.0  # a pause throws away what librdkafka has read ahead: only for a stall, not for a full moment
 
 
@@ -63,6 +65,7 @@ class CaptureChannel(faust.Channel[MicroBatch]):  # type: ignore[misc,unused-ign
         self._assigned: set[Partition] = set()
         self._committed: dict[Partition, int] = {}
         self._lag: dict[int, int] = {}
+        self._passed: dict[tuple[str, int], int] = {}  # where reading goes on behind what cannot be unpacked
         self._draining = self._stopping = False
         self._listening = False  # the consumer's thread waits for the stream, with nothing in hand
 
@@ -168,6 +171,8 @@ class CaptureChannel(faust.Channel[MicroBatch]):  # type: ignore[misc,unused-ign
                 "heartbeat.interval.ms": max(settings.session_timeout_ms // 10, 300),
                 "fetch.wait.max.ms": 50,
                 "fetch.message.max.bytes": settings.max_message_bytes,
+                # Also what a zstd batch may become when it is unpacked: at least the largest record we answer to.
+                "receive.message.max.bytes": min(max(_RECEIVE_BYTES, dead_letter_bytes(settings)), 2**31 - 1),
                 # Bounds the memory of what librdkafka reads ahead, whatever the lag.
                 "queued.max.messages.kbytes": 65_536,
             },
@@ -195,7 +200,7 @@ class CaptureChannel(faust.Channel[MicroBatch]):  # type: ignore[misc,unused-ign
                 self._drop_pending()
             if self._draining or now - self._full_since > _PAUSE_AFTER_S:
                 self._set_paused(consumer, True)
-                self._take(consumer.consume(settings.max_batch, 0))
+                self._take(consumer, consumer.consume(settings.max_batch, 0))
             with self._changed:
                 if self.in_flight >= settings.max_in_flight or self._draining:
                     self._changed.wait(_TICK_S / 10)
@@ -205,7 +210,7 @@ class CaptureChannel(faust.Channel[MicroBatch]):  # type: ignore[misc,unused-ign
         self._take_offered(settings.max_batch // 2)
         room = settings.max_batch - len(self._pending)
         if room > 0:
-            self._take(consumer.consume(room, 0))
+            self._take(consumer, consumer.consume(room, 0))
         self._take_offered(settings.max_batch)
         reason, wait_s = why_leave(self._pending, self.in_flight, settings, time.perf_counter())
         if reason is not None:
@@ -216,7 +221,7 @@ class CaptureChannel(faust.Channel[MicroBatch]):  # type: ignore[misc,unused-ign
         with self._changed:
             self._listening = not self._pending and not self._offered
             wait_s = wait_s if self._listening or self._pending else 0.0
-        self._take(consumer.consume(1, wait_s))
+        self._take(consumer, consumer.consume(1, wait_s))
         self._listening = False
 
     def _take_offered(self, limit: int) -> None:
@@ -225,17 +230,19 @@ class CaptureChannel(faust.Channel[MicroBatch]):  # type: ignore[misc,unused-ign
             while self._offered and len(self._pending) < limit:
                 self._pending.append(self._offered.popleft())
 
-    def _take(self, messages: list[Message]) -> None:
+    def _take(self, consumer: Consumer, messages: list[Message]) -> None:
         now = time.perf_counter()
         for message in messages:
             error = message.error()
-            if error is not None:
+            if error is not None and error.code() == KafkaError._BAD_COMPRESSION:
+                self._pass_over(consumer, message)
+            elif error is not None:
                 self._say(error)
             # What a rebalance took away while it was being read is its new owner's.
             elif not self._draining and (message.topic(), message.partition()) in self._assigned:
                 self._pending.append(
                     RawRecord(
-                        message.value() or b"",
+                        message.value(),
                         message.key(),
                         message.topic() or "",
                         message.partition() or 0,
@@ -244,6 +251,26 @@ class CaptureChannel(faust.Channel[MicroBatch]):  # type: ignore[misc,unused-ign
                         headers=message.headers(),
                     )
                 )
+
+    def _pass_over(self, consumer: Consumer, message: Message) -> None:
+        """Goes on behind a batch that librdkafka cannot unpack (zstd beyond its limit): it would be met for ever.
+
+        Nothing of it can be had, so there is no dead letter. The error names the batch's first offset, each time.
+        """
+        place = message.topic() or "", message.partition() or 0
+        offset = max(self._passed.get(place, -1), message.offset() or 0)
+        self._passed[place] = offset + 1
+        log.error(
+            "%s partition %d: the batch at offset %d cannot be unpacked (%s); offset %d is passed over, without a fix "
+            "or a dead letter. It stays in the topic: look at its producer's compression",
+            *place,
+            message.offset(),
+            message.error(),
+            offset,
+        )
+        if self._metrics is not None:
+            self._metrics.errors.labels("cannot-unpack").inc()
+        consumer.seek(TopicPartition(*place, offset + 1))
 
     def _drop_pending(self) -> None:
         """Leaves what waits to whoever reads it from Kafka next; who waits for a reply gets one."""

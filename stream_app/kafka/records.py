@@ -21,7 +21,7 @@ class RawRecord:
     ``received_at`` is time.perf_counter() when librdkafka handed it over.
     """
 
-    value: bytes
+    value: bytes | None  # None: a tombstone, and its dead letter is one, too
     key: bytes | None
     topic: str
     partition: int

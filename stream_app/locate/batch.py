@@ -20,7 +20,7 @@ class Record(Protocol):
     """What the pipeline needs of a record: its bytes or its capture, its key, when it was queued (perf_counter s)."""
 
     @property
-    def value(self) -> bytes: ...  # noqa: D102
+    def value(self) -> bytes | None: ...  # noqa: D102
     @property
     def capture(self) -> IqCapture | None: ...  # noqa: D102
     @property

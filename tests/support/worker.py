@@ -140,10 +140,10 @@ class WorkerProcess(Ailing):
             raise AssertionError(f"the worker did not stop within {timeout_s:.0f} s: {self.log()[-3000:]}") from None
 
 
-def send_all(settings: Settings, records: Iterable[tuple[bytes, bytes]]) -> None:
+def send_all(settings: Settings, records: Iterable[tuple[bytes | None, bytes | None]], **more: Any) -> None:
     """Sends (key, value) records to the captures topic, all acknowledged; creates the topics."""
     ensure_topics(settings)
-    producer = Producer({"bootstrap.servers": settings.bootstrap_servers, "enable.idempotence": True})
+    producer = Producer({"bootstrap.servers": settings.bootstrap_servers, "enable.idempotence": True, **more})
     failed: list[str] = []
 
     def delivered(error: Any, _: Message) -> None:
