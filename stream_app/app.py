@@ -94,6 +94,8 @@ class Worker(Service):  # type: ignore[misc]
             reasons.append("no partitions are assigned yet")
         elif self._locator is not None and not lag:
             reasons.append("the consumer lag is not known yet")
+        if self.delivery.problem:
+            reasons.append(f"answers are not delivered: {self.delivery.problem}")
         if self.draining:
             reasons.append("the worker is draining")
         status = self.deployer.status()

@@ -30,6 +30,12 @@ class UnknownSchema(UndecodableRecord):
     code = "unknown-schema"
 
 
+class UnreadableRecord(CaptureError):
+    """The client library cannot unpack the batch that holds the record: nothing of it is at hand."""
+
+    code = "cannot-unpack"
+
+
 class InvalidCapture(CaptureError):
     """The record decodes, but its fields contradict each other or physics."""
 

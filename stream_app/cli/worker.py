@@ -10,10 +10,13 @@ def worker() -> None:
     from stream_app.app import create_app
     from stream_app.kafka.rights import worker_rights
     from stream_app.kafka.topics import ensure_topics
-    from stream_app.settings import load_settings
+    from stream_app.kafka.transactions import Transactions
+    from stream_app.settings import Guarantee, load_settings
 
     settings = load_settings()
     ensure_topics(settings, worker_rights(settings))
+    if settings.delivery is Guarantee.EXACTLY_ONCE:
+        Transactions(settings, "start").open()  # brokers tell of this right only when it is used
     faust.Worker(
         create_app(settings), loglevel=settings.log_level.lower(), redirect_stdouts=False
     ).execute_from_commandline()

@@ -14,7 +14,7 @@ import faust
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from mode.utils.queues import FlowControlEvent, ThrowableQueue
 
-from stream_app.errors import Overloaded
+from stream_app.errors import Overloaded, UnreadableRecord
 from stream_app.kafka.connection import connection
 from stream_app.kafka.offsets import Claim, OffsetTracker
 from stream_app.kafka.records import MicroBatch, Partition, RawRecord
@@ -65,7 +65,7 @@ class CaptureChannel(faust.Channel[MicroBatch]):  # type: ignore[misc,unused-ign
         self._assigned: set[Partition] = set()
         self._committed: dict[Partition, int] = {}
         self._lag: dict[int, int] = {}
-        self._passed: dict[tuple[str, int], int] = {}  # where reading goes on behind what cannot be unpacked
+        self._passed: dict[Partition, int] = {}  # where reading goes on behind what cannot be unpacked
         self._draining = self._stopping = False
         self._listening = False  # the consumer's thread waits for the stream, with nothing in hand
 
@@ -232,45 +232,35 @@ class CaptureChannel(faust.Channel[MicroBatch]):  # type: ignore[misc,unused-ign
 
     def _take(self, consumer: Consumer, messages: list[Message]) -> None:
         now = time.perf_counter()
+        sought: set[Partition] = set()
         for message in messages:
+            place = message.topic() or "", message.partition() or 0
             error = message.error()
-            if error is not None and error.code() == KafkaError._BAD_COMPRESSION:
-                self._pass_over(consumer, message)
-            elif error is not None:
+            if error is not None and error.code() != KafkaError._BAD_COMPRESSION:
                 self._say(error)
-            # What a rebalance took away while it was being read is its new owner's.
-            elif not self._draining and (message.topic(), message.partition()) in self._assigned:
-                self._pending.append(
-                    RawRecord(
-                        message.value(),
-                        message.key(),
-                        message.topic() or "",
-                        message.partition() or 0,
-                        message.offset() or 0,
-                        now,
-                        headers=message.headers(),
-                    )
-                )
+            # What a rebalance took away while it was being read is its new owner's; behind a seek, all comes again.
+            elif self._draining or place not in self._assigned or place in sought:
+                continue
+            elif error is not None:
+                self._pending.append(self._unreadable(message, place, now))
+                consumer.seek(TopicPartition(*place, self._passed[place]))
+                sought.add(place)
+            else:
+                value, offset = message.value(), message.offset() or 0
+                self._pending.append(RawRecord(value, message.key(), *place, offset, now, headers=message.headers()))
 
-    def _pass_over(self, consumer: Consumer, message: Message) -> None:
-        """Goes on behind a batch that librdkafka cannot unpack (zstd beyond its limit): it would be met for ever.
+    def _unreadable(self, message: Message, place: Partition, now: float) -> RawRecord:
+        """Stands for a record that librdkafka cannot unpack (zstd beyond its limit) and would meet for ever.
 
-        Nothing of it can be had, so there is no dead letter. The error names the batch's first offset, each time.
+        The error names the first offset of the record's batch, each time; nothing else of it can be had.
         """
-        place = message.topic() or "", message.partition() or 0
         offset = max(self._passed.get(place, -1), message.offset() or 0)
         self._passed[place] = offset + 1
-        log.error(
-            "%s partition %d: the batch at offset %d cannot be unpacked (%s); offset %d is passed over, without a fix "
-            "or a dead letter. It stays in the topic: look at its producer's compression",
-            *place,
-            message.offset(),
-            message.error(),
-            offset,
+        refusal = UnreadableRecord(
+            f"the batch at offset {message.offset()} cannot be unpacked ({message.error()}): the record stays where it "
+            "is in its topic; send less in one batch, or with less compression"
         )
-        if self._metrics is not None:
-            self._metrics.errors.labels("cannot-unpack").inc()
-        consumer.seek(TopicPartition(*place, offset + 1))
+        return RawRecord(None, None, *place, offset, now, refusal=refusal)
 
     def _drop_pending(self) -> None:
         """Leaves what waits to whoever reads it from Kafka next; who waits for a reply gets one."""
@@ -364,6 +354,7 @@ class CaptureChannel(faust.Channel[MicroBatch]):  # type: ignore[misc,unused-ign
         for topic, partition in leaving:
             self._lag.pop(partition, None)
             self._committed.pop((topic, partition), None)
+            self._passed.pop((topic, partition), None)
         if leaving:
             log.info("Gave up partitions %s", sorted(partition for _, partition in leaving))
 

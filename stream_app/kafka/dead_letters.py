@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from stream_app.errors import DeliveryFailed, RecordTooLarge
+from stream_app.errors import DeliveryFailed, RecordTooLarge, UnreadableRecord
 from stream_app.kafka.connection import connection
 from stream_app.kafka.follow import TopicFollower
 from stream_app.kafka.topics import check_broker, dead_letter_bytes
@@ -131,8 +131,8 @@ class Replayer:
     def why_not(self, letter: Letter) -> str | None:
         """Why the letter cannot be sent, in words; None where it can."""
         about, target = letter.about, self.target(letter)
-        if about.code == RecordTooLarge.code and not letter.value:
-            return "it does not hold the capture's bytes, which were too large; its headers name the original"
+        if about.code in (RecordTooLarge.code, UnreadableRecord.code) and not letter.value:
+            return f"it does not hold the capture's bytes ({about.code}); its headers name the original"
         if not target:
             return "its headers do not name a source topic; --to says where it goes"
         if target not in self._partitions:

@@ -52,6 +52,7 @@ class Delivery:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="transactions")
         self._places: deque[Place] = deque()
         self._task: asyncio.Task[None] | None = None
+        self.problem = ""  # what keeps answers from being delivered now, in words
 
     async def open(self) -> None:
         """Makes sure that transactions can be begun. Raises BrokerUnavailable."""
@@ -95,10 +96,10 @@ class Delivery:
 
     async def _send(self, group: Sequence[Place]) -> None:
         """Tries until it succeeds."""
-        pause, said = _FIRST_PAUSE_S, ""
+        pause = _FIRST_PAUSE_S
         while True:
             try:
-                await self._attempt(group, again=bool(said))
+                await self._attempt(group, again=bool(self.problem))
                 break
             except RecordTooLarge as error:
                 _shorten(group, error.refused)
@@ -109,12 +110,13 @@ class Delivery:
                 log.exception("Sending failed in an unexpected way")
                 problem = error
             self._metrics.errors.labels(getattr(problem, "code", "internal")).inc()
-            if str(problem) != said:
-                said = str(problem)
-                log.warning("%s; trying again, nothing is committed until then", said)
+            if str(problem) != self.problem:
+                self.problem = str(problem)
+                log.warning("%s; trying again, nothing is committed until then", self.problem)
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE_S)
-        if said:
+        if self.problem:
+            self.problem = ""
             log.warning("Delivery goes on")
 
     async def _attempt(self, group: Sequence[Place], again: bool) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
-from stream_app.errors import FixStreamError
+from stream_app.errors import CaptureError, FixStreamError
 from stream_app.records.capture import IqCapture
 from stream_app.records.fix import Fix
 
@@ -30,6 +30,7 @@ class RawRecord:
     capture: IqCapture | None = None
     reply: Callable[[Fix | FixStreamError], object] | None = None  # the answer goes here, not to Kafka
     headers: Sequence[tuple[str, bytes | None]] | None = None
+    refusal: CaptureError | None = None  # why nothing of the record is at hand
 
     @property
     def source(self) -> Partition:

@@ -14,6 +14,7 @@ from confluent_kafka.admin import AdminClient
 from stream_app.errors import BrokerUnavailable, DeliveryFailed, RecordTooLarge
 from stream_app.kafka.connection import connection
 from stream_app.kafka.records import Output, Partition
+from stream_app.kafka.rights import REFUSALS, refused
 from stream_app.kafka.topics import dead_letter_bytes
 from stream_app.settings import Settings
 
@@ -38,10 +39,14 @@ class Transactions:
         self._closing = threading.Event()
 
     def open(self) -> None:
-        """Returns when the transaction coordinator knows this worker. Raises BrokerUnavailable."""
+        """Returns when the transaction coordinator knows this worker. Raises BrokerUnavailable or NotAuthorized."""
         try:
             self._opened()
         except DeliveryFailed as error:
+            cause = error.__cause__
+            if isinstance(cause, KafkaException) and cause.args[0].code() in REFUSALS:
+                ids = f"WRITE on transactional ids that begin with {self._settings.group_id}"
+                raise refused(self._settings, [ids]) from error
             raise BrokerUnavailable(str(error)) from error
 
     def commit(self, outputs: Sequence[Output], offsets: Mapping[Partition, int], member: object) -> None:
@@ -50,18 +55,18 @@ class Transactions:
         Raises RecordTooLarge or DeliveryFailed, after which nothing is visible, or, where the broker fell silent at
         the very end, perhaps all: the group's committed offsets tell.
         """
-        producer, refused = self._opened(), list[Output]()
+        producer, too_large = self._opened(), list[Output]()
         try:
             producer.begin_transaction()
             for output in outputs:
-                self._produce(producer, output, refused)
+                self._produce(producer, output, too_large)
             places = [TopicPartition(topic, partition, offset) for (topic, partition), offset in offsets.items()]
             self._patiently(lambda: producer.send_offsets_to_transaction(places, member, _TICK_S))
             self._patiently(lambda: producer.commit_transaction(_TICK_S))
         except KafkaException as error:
             self._give_up(producer, error.args[0])
-            if refused:
-                raise RecordTooLarge("the broker refused records for their size", refused) from error
+            if too_large:
+                raise RecordTooLarge("the broker refused records for their size", too_large) from error
             raise DeliveryFailed(f"a transaction was given up: {error.args[0].str()}") from error
 
     def committed(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
@@ -110,10 +115,10 @@ class Transactions:
         self._producer = producer
         return producer
 
-    def _produce(self, producer: Producer, output: Output, refused: list[Output]) -> None:
+    def _produce(self, producer: Producer, output: Output, too_large: list[Output]) -> None:
         def delivered(error: KafkaError | None, _: Message) -> None:
             if error is not None and error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
-                refused.append(output)
+                too_large.append(output)
 
         while True:
             try:
@@ -125,7 +130,7 @@ class Transactions:
                 producer.poll(_FULL_PAUSE_S)
             except KafkaException as error:
                 if error.args[0].code() == KafkaError.MSG_SIZE_TOO_LARGE:
-                    refused.append(output)
+                    too_large.append(output)
                 raise
 
     def _patiently(self, call: Callable[[], None], attempts: int | None = None) -> None:

@@ -17,12 +17,17 @@ from stream_app.records.fix import CacheOutcome
 
 
 class Record(Protocol):
-    """What the pipeline needs of a record: its bytes or its capture, its key, when it was queued (perf_counter s)."""
+    """What the pipeline needs of a record: its bytes, its capture, or why there is neither; key, and time of arrival.
+
+    ``received_at`` is perf_counter's, in seconds.
+    """
 
     @property
     def value(self) -> bytes | None: ...  # noqa: D102
     @property
     def capture(self) -> IqCapture | None: ...  # noqa: D102
+    @property
+    def refusal(self) -> CaptureError | None: ...  # noqa: D102
     @property
     def key(self) -> bytes | None: ...  # noqa: D102
     @property

@@ -54,6 +54,8 @@ class Locator:
         for record in records:
             item = Item(record.received_at, key=record.key)
             try:
+                if record.refusal is not None:
+                    raise record.refusal
                 item.capture = record.capture or self._codecs.decode_capture(record.value)
             except CaptureError as error:
                 item.error = error

@@ -12,6 +12,7 @@ from stream_app.models.registry import Registry
 from stream_app.network.file import Network
 from stream_app.network.simulator import Simulator
 from stream_app.records.capture import key_of
+from stream_app.records.dead_letter import DeadLetter
 from stream_app.settings import Settings
 from tests.support.bad_input import CATALOGUE, CODECS
 from tests.support.brokers import Broker
@@ -93,7 +94,11 @@ def test_a_batch_that_cannot_be_unpacked_does_not_hold_up_its_partition(
         fixes = TopicReader(broker.bootstrap, settings.positions_topic)
         eventually(lambda: len(fixes.read()) >= 2, what="the fix behind the bomb")
         fixes.close()
-        assert worker.metric('fixstream_errors_total{reason="cannot-unpack"}') == 1
+        letters = TopicReader(broker.bootstrap, settings.dead_letter_topic)
+        [letter] = eventually(letters.read, what="the dead letter")
+        letters.close()
+        about = DeadLetter.from_headers(letter.headers())
+        assert (about.code, about.topic, letter.value()) == ("cannot-unpack", settings.captures_topic, None)
         eventually(lambda: worker.metric("fixstream_consumer_lag_records") == 0, what="no lag")
         assert worker.stop() == 0
     finally:

@@ -34,6 +34,7 @@ from stream_app.kafka.connection import connection
 from stream_app.kafka.control import history
 from stream_app.kafka.rights import worker_rights
 from stream_app.kafka.topics import check_broker, ensure_topics
+from stream_app.kafka.transactions import Transactions
 from stream_app.models.reference import build_tdoa
 from stream_app.models.registry import Registry
 from stream_app.network.file import Network
@@ -60,7 +61,7 @@ def guide_acls(user: str) -> list[Acl]:
     parser = argparse.ArgumentParser()
     for option in ("--allow-principal", "--resource-pattern-type"):
         parser.add_argument(option)
-    for option in ("--operation", "--topic", "--group"):
+    for option in ("--operation", "--topic", "--group", "--transactional-id"):
         parser.add_argument(option, action="append", default=[])
     found = []
     for line in GUIDE.read_text().splitlines():
@@ -69,6 +70,7 @@ def guide_acls(user: str) -> list[Acl]:
         options = parser.parse_args(line.split()[1:])
         resources = [(ResourceType.TOPIC, name) for name in options.topic]
         resources += [(ResourceType.GROUP, name) for name in options.group]
+        resources += [(ResourceType.TRANSACTIONAL_ID, name) for name in options.transactional_id]
         prefixed = options.resource_pattern_type == "prefixed"
         found += [
             Acl(AclOperation[operation.upper()], kind, name, prefixed)
@@ -277,8 +279,11 @@ def test_each_right_that_is_missing_is_named_alone(doors: Doors) -> None:
     for right in guide_acls("worker"):
         doors.broker.revoke("User:almost", [right])
         refused = eventually(lambda: refusal(settings), what=f"a refusal without {right}")
-        groups = "READ on group fixstream, READ on group fixstream-worker"
-        wanted = groups if right.kind is ResourceType.GROUP else f"{right.operation.name} on topic {right.name}"
+        wanted = {
+            ResourceType.TOPIC: f"{right.operation.name} on topic {right.name}",
+            ResourceType.GROUP: "READ on group fixstream, READ on group fixstream-worker",
+            ResourceType.TRANSACTIONAL_ID: "WRITE on transactional ids that begin with fixstream",
+        }[right.kind]
         assert f"missing are the ACLs {wanted}:" in str(refused)
         doors.broker.grant("User:almost", [right])
         eventually(lambda: refusal(settings) is None, what=f"work with {right} again")
@@ -296,6 +301,7 @@ def test_a_topic_that_is_missing_and_may_not_be_made_is_named(doors: Doors) -> N
 def refusal(settings: Settings) -> NotAuthorized | None:
     try:
         ensure_topics(settings, worker_rights(settings))
+        Transactions(settings, "tested").open()
     except NotAuthorized as error:
         return error
     return None
