@@ -25,6 +25,7 @@ _REMEMBERED = 5_000  # answers: the cache is full before the warm-up is over
 _WARM = 0.1  # of the captures, or of the time
 _FLAT = 0.15
 _SLOWEST_HZ = 50.0
+_LONG_S = 60.0  # of less, a slope says nothing
 _MIB = 2**20
 
 
@@ -53,13 +54,14 @@ class Memory:
         """Notes what it came to after ``warm_at`` (monotonic seconds); a problem where it is not flat."""
         seconds, sizes = np.array([sample for sample in self.samples if sample[0] >= warm_at]).T
         warm, most = float(sizes[:3].mean()), float(sizes.max())
-        slope = np.polyfit(seconds - seconds[0], sizes, 1)[0] * 3600 / _MIB
-        stage.notes.append(
-            f"resident memory {warm / _MIB:.0f} MB when warm, at most {most / _MIB:.0f} MB "
-            f"({100 * (most / warm - 1):+.1f} %) and {slope:+.0f} MB/h over the {seconds[-1] - seconds[0]:.0f} s after"
-        )
+        more, lasted = 100 * (most / warm - 1), seconds[-1] - seconds[0]
+        told = f"resident memory {warm / _MIB:.0f} MB when warm, at most {most / _MIB:.0f} ({more:+.1f} %)"
+        if lasted > _LONG_S:
+            slope = np.polyfit(seconds - seconds[0], sizes, 1)[0] * 3600 / _MIB
+            told += f", slope {slope:+.0f} MB/h over {lasted:.0f} s"
+        stage.notes.append(told)
         if most > (1 + _FLAT) * warm:
-            stage.problems.append(f"resident memory grew by more than {100 * _FLAT:.0f} %: {stage.notes[-1]}")
+            stage.problems.append(f"resident memory grew by more than {100 * _FLAT:.0f} %: {told}")
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from tests.support.worker import eventually
 
 _RATE = 60.0
 _REDIS_AWAY_S = 3.0
-_SLOW_S = 5.0
+_SLOW_S, _SLOW_SHORT_S = 5.0, 2.5
 _SLOW_BATCH = 4
 _DISK = "1m"
 
@@ -246,7 +246,7 @@ def wait_state(stage: Stage, revision: int, wanted: DeploymentState) -> None:
 def with_slow_model(rig: Rig, delivery: Delivery, short: bool) -> Iterator[Stage]:
     """A stage whose model takes seconds for each batch, longer than the session's timeout."""
     path, name = rig.folder / "slow.onnx", f"slow-{uuid4().hex[:8]}"
-    write_slow(rig.pool.model, path, _SLOW_S)
+    write_slow(rig.pool.model, path, _SLOW_SHORT_S if short else _SLOW_S)
     Registry(rig.registry_uri, rig.folder / "models").register(name, path, "champion")
     with Stage(rig, delivery, short, model_name=name, max_batch=_SLOW_BATCH) as stage:
         yield stage

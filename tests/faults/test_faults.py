@@ -12,6 +12,7 @@ from tests.faults.run import SCENARIOS
 from tests.faults.scenario import Scenario, play
 from tests.faults.stage import Rig, deliveries
 from tests.support import brokers
+from tests.support.servers import RedisServer
 
 pytestmark = pytest.mark.kafka
 SHORT = (
@@ -31,6 +32,8 @@ def rig() -> Iterator[Rig]:
     if not brokers.java_runs():
         pytest.skip("a broker that can be killed and frozen needs Java 17 and Maven")
     say_part("Kafka", f"Apache Kafka {brokers.version()} on Java (KRaft)")
+    if RedisServer.installed():
+        say_part("Redis", "redis-server")
     with Rig() as found:
         yield found
 
