@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
 
-Delivery = Literal["exactly_once", "at_least_once"]
-DELIVERIES: tuple[Delivery, ...] = get_args(Delivery)
+from stream_app.settings import Guarantee
+
 _SAME_DEG, _SAME_SHARE = 1e-6, 1e-3  # a batch's size moves an answer by a thousandth of these
 
 
@@ -60,7 +59,7 @@ class Account:
     longest_gap_s: float  # in which nothing came although something was owed
     longest_wait_s: float  # of one capture, from sending to its first answer
 
-    def broken(self, delivery: Delivery, most_again: int) -> list[str]:
+    def broken(self, delivery: Guarantee, most_again: int) -> list[str]:
         """The promises that were broken, in words. ``most_again``: answers that at_least_once may repeat."""
         found = [
             f"{len(names)} {what}: {', '.join(names[:3])}"
@@ -71,9 +70,9 @@ class Account:
             )
             if names
         ]
-        if delivery == "exactly_once" and self.twice:
+        if delivery is Guarantee.EXACTLY_ONCE and self.twice:
             found.append(f"{len(self.twice)} answered more than once: {', '.join(self.twice[:3])}")
-        if delivery == "at_least_once" and self.again > most_again:
+        if delivery is Guarantee.AT_LEAST_ONCE and self.again > most_again:
             found.append(f"{self.again} answers repeated, but at most {most_again} were in flight")
         return found
 

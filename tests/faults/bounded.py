@@ -12,9 +12,9 @@ from typing import Any, Self
 import numpy as np
 import psutil
 
-from tests.faults.account import Delivery
+from stream_app.settings import Guarantee
 from tests.faults.captures import Pool
-from tests.faults.scenario import Scenario
+from tests.faults.scenario import ONCE, Scenario
 from tests.faults.stage import Rig, Stage
 from tests.load.traffic import Traffic
 from tests.support.worker import WorkerProcess, eventually
@@ -65,7 +65,7 @@ class Memory:
 
 
 @contextmanager
-def with_short_captures(rig: Rig, delivery: Delivery, short: bool, **more: Any) -> Iterator[Stage]:
+def with_short_captures(rig: Rig, delivery: Guarantee, short: bool, **more: Any) -> Iterator[Stage]:
     """A stage with a cache that gets full, and captures as short as may be."""
     pool = Pool(rig.place("pool"), _SAMPLES)
     cache = {"cache_url": "memory://", "cache_max_entries": _REMEMBERED, "max_batch": 32}
@@ -118,6 +118,7 @@ SCENARIOS = (
         5,
         unit="thousand captures",
         stage=with_short_captures,
+        deliveries=ONCE,
     ),
     Scenario(
         "soak",
@@ -127,5 +128,6 @@ SCENARIOS = (
         30,
         unit="s",
         stage=with_short_captures,
+        deliveries=ONCE,
     ),
 )

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tests.faults.account import Delivery
+from stream_app.settings import Guarantee
 from tests.faults.scenario import Scenario
 from tests.faults.stage import KAFKA, SESSION_MS, Rig, Stage
 from tests.support.brokers import KraftBroker
@@ -47,7 +47,7 @@ def freeze(stage: Stage, seconds: int) -> None:
 
 
 @contextmanager
-def on_cluster(rig: Rig, delivery: Delivery, short: bool, **more: Any) -> Iterator[Stage]:
+def on_cluster(rig: Rig, delivery: Guarantee, short: bool, **more: Any) -> Iterator[Stage]:
     """A stage on three brokers of its own."""
     with (
         KraftCluster(rig.place("cluster"), KAFKA) as cluster,
@@ -73,7 +73,7 @@ def lose_one(stage: Stage, times: int) -> None:
 
 
 @contextmanager
-def on_cable(rig: Rig, delivery: Delivery, short: bool, **more: Any) -> Iterator[Stage]:
+def on_cable(rig: Rig, delivery: Guarantee, short: bool, **more: Any) -> Iterator[Stage]:
     """A stage whose broker is reached through a cable by workers in the other network."""
     with Namespace("fixfaults") as cable:
         broker = KraftBroker(rig.place("kafka"), cable.outside, KAFKA)

@@ -18,9 +18,9 @@ import redis
 from stream_app.kafka.control import publish, statuses
 from stream_app.models.registry import Registry
 from stream_app.records.deployment import Deployment, DeploymentState, Route
-from tests.faults.account import Delivery
+from stream_app.settings import Guarantee
 from tests.faults.models import write_slow
-from tests.faults.scenario import Scenario
+from tests.faults.scenario import ONCE, Scenario
 from tests.faults.stage import Rig, Stage
 from tests.load.traffic import CODECS
 from tests.support.servers import RedisServer
@@ -42,7 +42,7 @@ def _disk_lacking() -> str:
 
 
 @contextmanager
-def with_redis(rig: Rig, delivery: Delivery, short: bool, **more: Any) -> Iterator[Stage]:
+def with_redis(rig: Rig, delivery: Guarantee, short: bool, **more: Any) -> Iterator[Stage]:
     """A stage whose workers remember in an empty Redis."""
     _client(rig).flushall()
     with Stage(rig, delivery, short, cache_url=rig.redis.uri, **more) as stage:
@@ -116,7 +116,7 @@ def _client(rig: Rig) -> redis.Redis:
 
 
 @contextmanager
-def with_registry(rig: Rig, delivery: Delivery, short: bool, uri: str, folder: Path) -> Iterator[Stage]:
+def with_registry(rig: Rig, delivery: Guarantee, short: bool, uri: str, folder: Path) -> Iterator[Stage]:
     """A stage with a model of its own, whose cache on disk is ``folder``."""
     name = f"faults-{uuid4().hex[:8]}"
     Registry(uri, folder).register(name, rig.pool.model, "champion")
@@ -126,7 +126,7 @@ def with_registry(rig: Rig, delivery: Delivery, short: bool, uri: str, folder: P
 
 
 @contextmanager
-def with_mlflow(rig: Rig, delivery: Delivery, short: bool) -> Iterator[Stage]:
+def with_mlflow(rig: Rig, delivery: Guarantee, short: bool) -> Iterator[Stage]:
     """A stage with a model on the MLflow server."""
     with with_registry(rig, delivery, short, rig.mlflow.uri, rig.place("models")) as stage:
         yield stage
@@ -180,7 +180,7 @@ def mlflow_truncated(stage: Stage, times: int) -> None:
 
 
 @contextmanager
-def with_small_disk(rig: Rig, delivery: Delivery, short: bool) -> Iterator[Stage]:
+def with_small_disk(rig: Rig, delivery: Guarantee, short: bool) -> Iterator[Stage]:
     """A stage whose models are kept on a file system of one megabyte."""
     disk = rig.place("disk")
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={_DISK}", "fixfaults", str(disk)], check=True)
@@ -243,12 +243,12 @@ def wait_state(stage: Stage, revision: int, wanted: DeploymentState) -> None:
 
 
 @contextmanager
-def with_slow_model(rig: Rig, delivery: Delivery, short: bool) -> Iterator[Stage]:
+def with_slow_model(rig: Rig, delivery: Guarantee, short: bool) -> Iterator[Stage]:
     """A stage whose model takes seconds for each batch, longer than the session's timeout."""
     path, name = rig.folder / "slow.onnx", f"slow-{uuid4().hex[:8]}"
     write_slow(rig.pool.model, path, _SLOW_SHORT_S if short else _SLOW_S)
     Registry(rig.registry_uri, rig.folder / "models").register(name, path, "champion")
-    with Stage(rig, delivery, short, model_name=name, max_batch=_SLOW_BATCH) as stage:
+    with Stage(rig, delivery, short, model_name=name, max_batch=_SLOW_BATCH, model_check_s=300.0) as stage:
         yield stage
 
 
@@ -271,10 +271,19 @@ SCENARIOS = (
         5,
         1,
         stage=with_redis,
+        deliveries=ONCE,
         lacking=_redis_lacking,
     ),
     Scenario(
-        "redis-frozen", "Redis is frozen", redis_frozen, 15, 4, unit="s", stage=with_redis, lacking=_redis_lacking
+        "redis-frozen",
+        "Redis is frozen",
+        redis_frozen,
+        15,
+        4,
+        unit="s",
+        stage=with_redis,
+        deliveries=ONCE,
+        lacking=_redis_lacking,
     ),
     Scenario(
         "redis-full",
@@ -284,6 +293,7 @@ SCENARIOS = (
         4,
         unit="s",
         stage=with_redis,
+        deliveries=ONCE,
         lacking=_redis_lacking,
     ),
     Scenario(
@@ -293,6 +303,7 @@ SCENARIOS = (
         20,
         4,
         stage=with_redis,
+        deliveries=ONCE,
         lacking=_redis_lacking,
     ),
     Scenario(
@@ -302,6 +313,7 @@ SCENARIOS = (
         2,
         1,
         stage=with_mlflow,
+        deliveries=ONCE,
     ),
     Scenario(
         "mlflow-slow",
@@ -310,6 +322,7 @@ SCENARIOS = (
         1,
         1,
         stage=with_mlflow,
+        deliveries=ONCE,
     ),
     Scenario(
         "mlflow-truncated",
@@ -318,6 +331,7 @@ SCENARIOS = (
         3,
         1,
         stage=with_mlflow,
+        deliveries=ONCE,
     ),
     Scenario(
         "disk-full",
@@ -326,6 +340,7 @@ SCENARIOS = (
         2,
         1,
         stage=with_small_disk,
+        deliveries=ONCE,
         lacking=_disk_lacking,
     ),
     Scenario(
@@ -336,5 +351,6 @@ SCENARIOS = (
         2,
         unit="batches",
         stage=with_slow_model,
+        deliveries=ONCE,
     ),
 )

@@ -8,10 +8,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.faults.account import DELIVERIES, Account, Delivery
+from stream_app.settings import Guarantee
+from tests.faults.account import Account
 from tests.faults.stage import Rig, Stage
 from tests.support import brokers
 
+ONCE = (Guarantee.EXACTLY_ONCE,)  # for faults that have nothing to do with delivery
 _WORDS = 300  # of an error, at most
 _LOGS = brokers.ROOT / "build" / "faults"
 
@@ -26,7 +28,7 @@ class Scenario:
     times: int
     short: int  # times in the short form
     unit: str = "×"
-    deliveries: tuple[Delivery, ...] = DELIVERIES
+    deliveries: tuple[Guarantee, ...] = tuple(Guarantee)
     settings: Mapping[str, Any] = field(default_factory=dict)
     stage: Callable[..., Any] = Stage  # a context manager that gives the stage
     lacking: Callable[[], str] = lambda: ""  # why this machine cannot do it
@@ -37,7 +39,7 @@ class Outcome:
     """A line of the table."""
 
     scenario: Scenario
-    delivery: Delivery
+    delivery: Guarantee
     times: int
     account: Account | None  # None: it did not run to its end
     broken: list[str]
@@ -70,7 +72,7 @@ class Outcome:
         }
 
 
-def play(scenario: Scenario, rig: Rig, delivery: Delivery, short: bool) -> Outcome:
+def play(scenario: Scenario, rig: Rig, delivery: Guarantee, short: bool) -> Outcome:
     """Runs it. Whatever it raises is a broken promise of its own: the other scenarios go on."""
     times = scenario.short if short else scenario.times
     lacking = scenario.lacking()

@@ -16,8 +16,8 @@ from confluent_kafka import Message
 
 from stream_app.kafka.topics import ensure_topics
 from stream_app.models.registry import Registry
-from stream_app.settings import Settings
-from tests.faults.account import DELIVERIES, Account, Answer, Delivery, Sent, account
+from stream_app.settings import Guarantee, Settings
+from tests.faults.account import Account, Answer, Sent, account
 from tests.faults.captures import Pool, key_of, number_of, place_of, refused_name
 from tests.load.traffic import CODECS, Reading, Traffic
 from tests.support.brokers import KraftBroker, delete_topics
@@ -27,6 +27,7 @@ from tests.support.servers import MlflowServer, RedisServer
 from tests.support.worker import WorkerProcess, eventually, settings_for
 
 SESSION_MS = 2000
+_TRANSACTION_MS = 3000
 KAFKA: Mapping[str, str] = {
     "group.min.session.timeout.ms": "1000",
     "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
@@ -35,17 +36,6 @@ _MODEL = "faults"
 _SETTLE_S = 120.0  # longest wait for what is owed when a fault is over
 _QUIET_S = 3.0  # whoever answers twice may do so in this time
 _SEED = 7
-
-
-def known(delivery: Delivery) -> dict[str, Any]:
-    """The settings that make a worker keep that promise."""
-    values: dict[str, Any] = {"delivery": delivery, "transaction_timeout_ms": 3000}
-    return {name: value for name, value in values.items() if name in Settings.model_fields}
-
-
-def deliveries() -> tuple[Delivery, ...]:
-    """The promises that this FixStream can make."""
-    return DELIVERIES if "delivery" in Settings.model_fields else ("at_least_once",)
 
 
 class Rig:
@@ -132,7 +122,7 @@ class Stage:
     def __init__(
         self,
         rig: Rig,
-        delivery: Delivery,
+        delivery: Guarantee,
         short: bool,
         nodes: Sequence[KraftBroker] = (),
         pool: Pool | None = None,
@@ -149,7 +139,8 @@ class Stage:
             "model_cache_dir": str(rig.folder / "models"),
             "cache_url": "none://",
             "max_batch": 16,
-            **known(delivery),
+            "delivery": delivery,
+            "transaction_timeout_ms": _TRANSACTION_MS,
             **more,
         }
         self.settings = settings_for(
@@ -192,7 +183,7 @@ class Stage:
     def wait_shared(self) -> None:
         """Returns when all workers are ready and together have every partition, each once."""
         for worker in self.workers.values():
-            worker.wait_ready(120)
+            worker.wait_ready(180)
         everything = list(range(self.settings.partitions))
 
         def shared() -> bool:

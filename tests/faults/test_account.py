@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from stream_app.settings import Guarantee
 from tests.faults.account import Account, Answer, Place, Sent, account
 
+ONCE, AT_LEAST = Guarantee.EXACTLY_ONCE, Guarantee.AT_LEAST_ONCE
 PLACES = [Place(47.0 + number / 100, 9.0, 10.0 + number) for number in range(6)]
 # Two keys in turn; every capture 10 ms after the one before; number 5 cannot be decoded.
 SENT = {
@@ -22,13 +24,13 @@ def judged(answers: list[Answer], end_ms: int = 100, unsure: frozenset[str] = fr
 def test_a_clean_run_breaks_no_promise() -> None:
     found = judged(ANSWERS)
     assert (found.sent, found.answered, found.longest_gap_s) == (6, 6, 0.005)
-    assert found.broken("exactly_once", 0) == found.broken("at_least_once", 0) == []
+    assert found.broken(ONCE, 0) == found.broken(AT_LEAST, 0) == []
 
 
 def test_a_lost_capture_is_named_under_both_promises() -> None:
     found = judged(ANSWERS[:2] + ANSWERS[3:])
     assert (found.lost, found.answered) == (["c2"], 5)
-    assert found.broken("exactly_once", 0) == found.broken("at_least_once", 99) == ["1 lost: c2"]
+    assert found.broken(ONCE, 0) == found.broken(AT_LEAST, 99) == ["1 lost: c2"]
 
 
 def test_a_lost_dead_letter_is_lost_too() -> None:
@@ -38,15 +40,15 @@ def test_a_lost_dead_letter_is_lost_too() -> None:
 def test_a_second_answer_is_forbidden_once_and_bounded_otherwise() -> None:
     found = judged([*ANSWERS, ANSWERS[2], ANSWERS[2], ANSWERS[5]])
     assert (found.twice, found.again) == (["c2", "c5"], 3)
-    assert found.broken("exactly_once", 99) == ["2 answered more than once: c2, c5"]
-    assert found.broken("at_least_once", 3) == []
-    assert found.broken("at_least_once", 2) == ["3 answers repeated, but at most 2 were in flight"]
+    assert found.broken(ONCE, 99) == ["2 answered more than once: c2, c5"]
+    assert found.broken(AT_LEAST, 3) == []
+    assert found.broken(AT_LEAST, 2) == ["3 answers repeated, but at most 2 were in flight"]
 
 
 def test_a_later_capture_of_its_key_must_not_be_answered_before() -> None:
     swapped = [ANSWERS[2], ANSWERS[1], ANSWERS[0], *ANSWERS[3:]]
     assert judged(swapped).out_of_order == ["c0"]
-    assert judged(swapped).broken("at_least_once", 99) == ["1 out of order: c0"]
+    assert judged(swapped).broken(AT_LEAST, 99) == ["1 out of order: c0"]
     other_keys = [ANSWERS[1], ANSWERS[0], ANSWERS[2], *ANSWERS[3:]]
     assert judged(other_keys).out_of_order == []
 
@@ -62,7 +64,7 @@ def test_a_dead_letter_has_no_order_among_fixes() -> None:
 def test_another_captures_answer_is_wrong() -> None:
     mixed = [replace(ANSWERS[0], place=PLACES[1]), *ANSWERS[1:]]
     assert judged(mixed).wrong == ["c0"]
-    assert judged(mixed).broken("exactly_once", 0) == ["1 answered wrongly: c0"]
+    assert judged(mixed).broken(ONCE, 0) == ["1 answered wrongly: c0"]
 
 
 def test_a_wrong_repetition_is_wrong_though_the_first_was_right() -> None:

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from stream_app.settings import Guarantee
 from tests.conftest import say_part
 from tests.faults.report import line
 from tests.faults.run import SCENARIOS
 from tests.faults.scenario import Scenario, play
-from tests.faults.stage import Rig, deliveries
+from tests.faults.stage import Rig
 from tests.support import brokers
 from tests.support.servers import RedisServer
 
@@ -40,7 +41,7 @@ def rig() -> Iterator[Rig]:
 
 @pytest.mark.parametrize("scenario", [s for s in SCENARIOS if s.name in SHORT], ids=lambda s: s.name)
 def test_every_capture_is_answered_through(scenario: Scenario, rig: Rig) -> None:
-    outcome = play(scenario, rig, deliveries()[0], short=True)
+    outcome = play(scenario, rig, Guarantee.EXACTLY_ONCE, short=True)
     if outcome.not_run:
         pytest.skip(outcome.not_run)
     assert not outcome.broken, line(outcome)
