@@ -76,8 +76,6 @@ class Delivery:
         """Gives up what is under way: it stays uncommitted."""
         if self._task is not None:
             self._task.cancel()
-        if self._transactions is not None:
-            self._transactions.close()
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def _run(self) -> None:

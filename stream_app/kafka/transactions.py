@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from uuid import uuid4
 
@@ -19,7 +18,7 @@ from stream_app.kafka.topics import dead_letter_bytes
 from stream_app.settings import Settings
 
 log = logging.getLogger(__name__)
-_TICK_S = 1.0  # longest wait inside librdkafka, so that a stop is seen soon
+_FLUSH_S = 1.0
 _OPEN_S = 15.0
 _OFFSETS_S = 5.0
 _FULL_PAUSE_S = 0.01
@@ -36,7 +35,7 @@ class Transactions:
         self._settings = settings
         self._id = f"{settings.group_id}-{worker}-{uuid4().hex[:8]}"
         self._producer: Producer | None = None
-        self._closing = threading.Event()
+        self._timeout_s = settings.transaction_timeout_ms / 1e3  # then the broker ends it, whoever waits
 
     def open(self) -> None:
         """Returns when the transaction coordinator knows this worker. Raises BrokerUnavailable or NotAuthorized."""
@@ -61,8 +60,9 @@ class Transactions:
             for output in outputs:
                 self._produce(producer, output, too_large)
             places = [TopicPartition(topic, partition, offset) for (topic, partition), offset in offsets.items()]
-            self._patiently(lambda: producer.send_offsets_to_transaction(places, member, _TICK_S))
-            self._patiently(lambda: producer.commit_transaction(_TICK_S))
+            # One call each, however long: a second one after a time-out may never return (librdkafka 2.16).
+            producer.send_offsets_to_transaction(places, member, self._timeout_s)
+            producer.commit_transaction(self._timeout_s)
         except KafkaException as error:
             self._give_up(producer, error.args[0])
             if too_large:
@@ -88,10 +88,6 @@ class Transactions:
             raise DeliveryFailed(f"the group's offsets are not known: {unknown.str()}")
         return {(place.topic, place.partition): place.offset for place in places if place.offset >= 0}
 
-    def close(self) -> None:
-        """Gives up what is under way; the broker aborts what was begun."""
-        self._closing.set()
-
     def _opened(self) -> Producer:
         if self._producer is not None:
             return self._producer
@@ -109,7 +105,7 @@ class Transactions:
         )
         try:
             # Also ends what an earlier producer of this id has left open.
-            self._patiently(lambda: producer.init_transactions(_TICK_S), attempts=round(_OPEN_S / _TICK_S))
+            producer.init_transactions(_OPEN_S)
         except KafkaException as error:
             raise DeliveryFailed(f"no transaction can be begun: {error.args[0].str()}") from error
         self._producer = producer
@@ -133,23 +129,12 @@ class Transactions:
                     too_large.append(output)
                 raise
 
-    def _patiently(self, call: Callable[[], None], attempts: int | None = None) -> None:
-        """Until it succeeds: librdkafka's calls go on where the last one, whose time was over, has stopped."""
-        while True:
-            try:
-                call()
-                return
-            except KafkaException as error:
-                attempts = None if attempts is None else attempts - 1
-                if not error.args[0].retriable() or self._closing.is_set() or attempts == 0:
-                    raise
-
     def _give_up(self, producer: Producer, error: KafkaError) -> None:
         """Ends the transaction by a new producer of the same id: after some errors an old one stays unusable."""
         log.info("A transaction ended with %s; its producer is made anew", error.name())
         producer.purge()
         if not error.fatal():  # then callbacks can no longer be served
-            producer.flush(_TICK_S)  # every record's fate is told: which were too large
+            producer.flush(_FLUSH_S)  # every record's fate is told: which were too large
         self._producer = None
         with suppress(DeliveryFailed):  # then the broker ends it when its time is over
             self._opened()

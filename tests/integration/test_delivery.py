@@ -73,11 +73,10 @@ def member(settings: Settings) -> Iterator[Member]:
 
 
 @pytest.fixture
-def transactions(settings: Settings) -> Iterator[Transactions]:
+def transactions(settings: Settings) -> Transactions:
     made = Transactions(settings, "tested")
     made.open()
-    yield made
-    made.close()
+    return made
 
 
 def fix(settings: Settings, value: bytes) -> Output:
