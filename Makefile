@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test lint bench control-drill http-load faults audit lock
+.PHONY: demo test lint bench control-drill http-load faults fuzz audit lock
 
 $(BIN)/pip:
 	@$(PYTHON) -m venv $(VENV)
@@ -47,6 +47,10 @@ control-drill: $(VENV)/.stamp-dev
 # writes build/faults.json and docs/faults.md. One alone: make faults ARGS="--only worker-killed"
 faults: $(VENV)/.stamp-dev
 	$(BIN)/python -m tests.faults.run $(ARGS)
+
+# Random and mutated records through codec and pipeline: a million of them take some minutes.
+fuzz: $(VENV)/.stamp-dev
+	$(BIN)/python -m tests.faults.fuzz --inputs 1000000 $(ARGS)
 
 # Known vulnerabilities of the locked packages. pip-audit has an environment of its own: it must not change the locked one.
 AUDIT := build/audit

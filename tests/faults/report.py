@@ -23,6 +23,8 @@ _PAGE = """\
 end, and writes this page and `build/faults.json`. The short forms are part of `make test`. One scenario alone:
 `make faults ARGS="--only worker-killed --delivery exactly_once"`. Exit code 1: a promise was broken.
 
+Those that try the delivery itself are played under `at_least_once`, too, a fifth as often.
+
 Every capture sent has a number, one of {keys} keys and an answer that was computed beforehand; every 50th record is
 poison that must come back as a dead letter. A reader of committed records takes down every fix and dead letter, as any
 consumer of `positions` would get them.
