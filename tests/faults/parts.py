@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -134,26 +134,23 @@ def with_mlflow(rig: Rig, delivery: Guarantee, short: bool) -> Iterator[Stage]:
 
 def mlflow_dead(stage: Stage, times: int) -> None:
     """A worker that starts meanwhile takes the model from its disk."""
-    stage.start("one")
-    with stage.load(_RATE):
-        for number in range(times):
-            stage.rig.mlflow.kill()
-            try:
-                _replace_worker(stage, f"successor{number}")
-            finally:
-                stage.rig.mlflow.start()
+    _replace_meanwhile(stage, times, stage.rig.mlflow.kill, stage.rig.mlflow.start)
 
 
 def mlflow_slow(stage: Stage, times: int) -> None:
     """It takes connections and answers none of them: longer than its clients wait."""
+    _replace_meanwhile(stage, times, stage.rig.mlflow.freeze, stage.rig.mlflow.thaw)
+
+
+def _replace_meanwhile(stage: Stage, times: int, harm: Callable[[], None], heal: Callable[[], None]) -> None:
     stage.start("one")
     with stage.load(_RATE):
         for number in range(times):
-            stage.rig.mlflow.freeze()
+            harm()
             try:
                 _replace_worker(stage, f"successor{number}")
             finally:
-                stage.rig.mlflow.thaw()
+                heal()
 
 
 def _replace_worker(stage: Stage, name: str) -> None:
