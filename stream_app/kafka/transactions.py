@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from uuid import uuid4
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, Message, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from stream_app.errors import BrokerUnavailable, DeliveryFailed, RecordTooLarge
 from stream_app.kafka.connection import connection
@@ -35,6 +34,9 @@ class Transactions:
         self._settings = settings
         self._id = f"{settings.group_id}-{worker}-{uuid4().hex[:8]}"
         self._producer: Producer | None = None
+        # Only asks for the group's offsets: the channel's own consumer does not answer while its thread polls, and an
+        # admin client that goes while the broker is away may take the process along (librdkafka 2.16).
+        self._offsets: Consumer | None = None
         self._timeout_s = settings.transaction_timeout_ms / 1e3  # then the broker ends it, whoever waits
 
     def open(self) -> None:
@@ -74,19 +76,17 @@ class Transactions:
 
         Raises DeliveryFailed where the broker does not say.
         """
-        # Not by the consumer: its committed() does not return while another thread polls (librdkafka 2.16).
-        asked = ConsumerGroupTopicPartitions(self._settings.group_id, [TopicPartition(*place) for place in partitions])
-        admin = AdminClient({**connection(self._settings), "log_level": 2})
+        if self._offsets is None:
+            self._offsets = Consumer(
+                {**connection(self._settings), "group.id": self._settings.group_id, "log_level": 2}
+            )
         try:
-            [answer] = admin.list_consumer_group_offsets(
-                [asked], require_stable=True, request_timeout=_OFFSETS_S
-            ).values()
-            places = answer.result(_OFFSETS_S).topic_partitions
-        except (KafkaException, TimeoutError) as error:
-            raise DeliveryFailed(f"the group's offsets are not known: {error}") from error
-        if unknown := next((place.error for place in places if place.error is not None), None):
+            found = self._offsets.committed([TopicPartition(*place) for place in partitions], timeout=_OFFSETS_S)
+        except KafkaException as error:
+            raise DeliveryFailed(f"the group's offsets are not known: {error.args[0].str()}") from error
+        if unknown := next((place.error for place in found if place.error is not None), None):
             raise DeliveryFailed(f"the group's offsets are not known: {unknown.str()}")
-        return {(place.topic, place.partition): place.offset for place in places if place.offset >= 0}
+        return {(place.topic, place.partition): place.offset for place in found if place.offset >= 0}
 
     def _opened(self) -> Producer:
         if self._producer is not None:
