@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import psutil
 
 from tests.faults.captures import KEYS
-from tests.faults.scenario import Outcome
+from tests.faults.scenario import Row
 from tests.faults.stage import SESSION_MS
 from tests.support import brokers
 
@@ -48,53 +48,47 @@ consumer of `positions` would get them.
 """
 
 
-def line(outcome: Outcome) -> str:
+def line(row: Row) -> str:
     """One line as a scenario ends."""
-    if outcome.not_run:
-        return f"{outcome.scenario.name} ({outcome.delivery}): not run: {outcome.not_run}"
-    figures = outcome.figures()
-    words = ", ".join(
-        f"{name} {figures[name]}" for name in ("sent", "answered", "lost", "twice", "out_of_order", "wrong")
-    )
-    said = "; ".join([*outcome.broken, *outcome.notes])
-    verdict = "BROKEN" if outcome.broken else "held"
+    if row["not_run"]:
+        return f"{row['scenario']} ({row['delivery']}): not run: {row['not_run']}"
+    words = ", ".join(f"{name} {row[name]}" for name in _COUNTS)
+    said = "; ".join(["", *row["broken"], *row["notes"]])
     return (
-        f"{outcome.scenario.name} ({outcome.delivery}, {outcome.times}): {verdict}: {words}, "
-        f"longest gap {figures['longest_gap_s']} s, longest wait {figures['longest_wait_s']} s"
-        f"{'; ' if said else ''}{said}"
+        f"{row['scenario']} ({row['delivery']}, {row['times']}): {'BROKEN' if row['broken'] else 'held'}: {words}, "
+        f"longest gap {row['longest_gap_s']} s, longest wait {row['longest_wait_s']} s{said}"
     )
 
 
-def table(outcomes: Sequence[Outcome]) -> str:
+def table(rows: Sequence[Row]) -> str:
     """Markdown."""
-    rows = ["| " + " | ".join(_HEAD) + " |", "|" + " --- |" * len(_HEAD)]
-    for outcome in outcomes:
-        cells = [f"{outcome.scenario.name}: {outcome.scenario.what}", outcome.often, outcome.delivery]
-        if outcome.account is None:
-            cells += [(outcome.not_run and f"not run: {outcome.not_run}") or "broken off", *[""] * 7]
+    lines = ["| " + " | ".join(_HEAD) + " |", "|" + " --- |" * len(_HEAD)]
+    for row in rows:
+        cells = [f"{row['scenario']}: {row['what']}", row["times"], row["delivery"]]
+        if row["ended"]:
+            cells += [f"{row[name]:,}" for name in _COUNTS]
+            cells += [f"{row[name]:.1f}" for name in ("longest_gap_s", "longest_wait_s")]
         else:
-            figures = outcome.figures()
-            cells += [f"{figures[name]:,}" for name in _COUNTS]
-            cells += [f"{figures[name]:.1f}" for name in ("longest_gap_s", "longest_wait_s")]
-        rows.append("| " + " | ".join(cells) + " |")
-    return "\n".join(rows) + "\n"
+            cells += [f"not run: {row['not_run']}" if row["not_run"] else "broken off", *[""] * 7]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
 
 
-def page(outcomes: Sequence[Outcome]) -> str:
+def page(rows: Sequence[Row]) -> str:
     """docs/faults.md."""
     memory_gb = psutil.virtual_memory().total / 2**30
     machine = (
         f"Apache Kafka {brokers.version()}, Python {platform.python_version()}, {platform.system()} on "
         f"{platform.machine()}, {os.cpu_count()} cores, {memory_gb:.0f} GB; broker, workers and load share them."
     )
-    said = [f"- {o.scenario.name} ({o.delivery}): {note}" for o in outcomes for note in o.notes]
-    broken = [f"- {o.scenario.name} ({o.delivery}): {words}" for o in outcomes for words in o.broken]
+    said = [f"- {row['scenario']} ({row['delivery']}): {note}" for row in rows for note in row["notes"]]
+    broken = [f"- {row['scenario']} ({row['delivery']}): {words}" for row in rows for words in row["broken"]]
     verdict = "\n".join(["**Broken promises:**", "", *broken] if broken else ["Every promise was kept."])
     return _PAGE.format(
         keys=KEYS,
         session_s=SESSION_MS / 1e3,
         date=datetime.now(UTC).date().isoformat(),
         machine=machine,
-        table=table(outcomes) + ("\n" + "\n".join(said) + "\n" if said else ""),
+        table=table(rows) + ("\n" + "\n".join(said) + "\n" if said else ""),
         verdict=verdict,
     )

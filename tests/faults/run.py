@@ -11,7 +11,7 @@ from pathlib import Path
 from stream_app.settings import Guarantee
 from tests.faults import bounded, kafka, parts, workers
 from tests.faults.report import line, page, table
-from tests.faults.scenario import Outcome, Scenario, play
+from tests.faults.scenario import Row, Scenario, play
 from tests.faults.stage import Rig
 from tests.support import brokers
 
@@ -26,24 +26,28 @@ def main() -> int:
     if not brokers.java_runs():
         print("The faults need Apache Kafka as a local process: install Java 17 and Maven", file=sys.stderr)
         return 2
-    outcomes: list[Outcome] = []
+    whole = not (options.only or options.delivery or options.short)
+    rows = [] if whole or options.short else _kept(options.json)
+    played = 0
     wanted = [s for s in SCENARIOS if not options.only or s.name in options.only]
     begin = time.monotonic()
-    try:
-        with Rig() as rig:
-            for scenario in wanted:
-                for delivery in scenario.deliveries:
-                    if not options.delivery or delivery in options.delivery:
-                        outcomes.append(play(scenario, rig, delivery, options.short))
-                        print(line(outcomes[-1]), flush=True)
-                        _write_json(options.json, outcomes)
-    finally:
-        _write_json(options.json, outcomes)
-    print("\n" + table(outcomes))
-    print(f"{len(outcomes)} scenarios in {(time.monotonic() - begin) / 60:.1f} minutes; figures in {options.json}")
-    if options.table or not (options.only or options.short or options.delivery):
-        (options.table or _PAGE).write_text(page(outcomes), encoding="utf-8")
-    return int(any(outcome.broken for outcome in outcomes))
+    with Rig() as rig:
+        for scenario in wanted:
+            for delivery in scenario.deliveries:
+                if options.delivery and delivery not in options.delivery:
+                    continue
+                row = play(scenario, rig, delivery, options.short).figures()
+                played += 1
+                print(line(row), flush=True)
+                rows = _with(rows, row)
+                # After each scenario: a run that is broken off leaves what it has.
+                options.json.parent.mkdir(parents=True, exist_ok=True)
+                options.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+    print("\n" + table(rows))
+    print(f"{played} scenarios in {(time.monotonic() - begin) / 60:.1f} minutes; figures in {options.json}")
+    if options.table or whole:
+        (options.table or _PAGE).write_text(page(rows), encoding="utf-8")
+    return int(any(row["broken"] for row in rows))
 
 
 def _options() -> argparse.Namespace:
@@ -59,10 +63,16 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _write_json(path: Path, outcomes: list[Outcome]) -> None:
-    """After each scenario: a run that is broken off leaves what it has."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps([outcome.figures() for outcome in outcomes], indent=2) + "\n")
+def _kept(path: Path) -> list[Row]:
+    """The figures of earlier runs, for one that plays only some scenarios."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+
+
+def _with(rows: list[Row], row: Row) -> list[Row]:
+    """The row in place of an earlier one of its scenario and delivery, in the order of the scenarios."""
+    order = [(scenario.name, delivery.value) for scenario in SCENARIOS for delivery in scenario.deliveries]
+    found = {(each["scenario"], each["delivery"]): each for each in [*rows, row]}
+    return [found[key] for key in order if key in found]
 
 
 if __name__ == "__main__":

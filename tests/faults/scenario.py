@@ -18,6 +18,9 @@ _WORDS = 300  # of an error, at most
 _LOGS = brokers.ROOT / "build" / "faults"
 
 
+Row = dict[str, Any]  # an entry of build/faults.json, and a line of the table
+
+
 @dataclass(frozen=True)
 class Scenario:
     """``act(stage, times)`` does it ``times`` times, in whatever unit ``what`` names, and may use another stage."""
@@ -46,18 +49,15 @@ class Outcome:
     notes: list[str]
     not_run: str = ""
 
-    @property
-    def often(self) -> str:
-        """How often, or how long, it was done."""
-        return f"{self.times} {self.scenario.unit}"
-
-    def figures(self) -> dict[str, Any]:
+    def figures(self) -> Row:
         """The entry in build/faults.json."""
         found = self.account
         return {
             "scenario": self.scenario.name,
-            "delivery": self.delivery,
-            "times": self.times,
+            "what": self.scenario.what,
+            "times": f"{self.times} {self.scenario.unit}",
+            "delivery": self.delivery.value,
+            "ended": found is not None,
             "sent": found.sent if found else 0,
             "answered": found.answered if found else 0,
             "lost": len(found.lost) if found else 0,

@@ -44,6 +44,6 @@ def test_every_capture_is_answered_through(scenario: Scenario, rig: Rig) -> None
     outcome = play(scenario, rig, Guarantee.EXACTLY_ONCE, short=True)
     if outcome.not_run:
         pytest.skip(outcome.not_run)
-    assert not outcome.broken, line(outcome)
+    assert not outcome.broken, line(outcome.figures())
     assert outcome.account is not None
     assert outcome.account.sent > 0
