@@ -47,6 +47,7 @@ class Taken:
     received_at: float
     key: bytes | None = b"key"
     capture: IqCapture | None = None
+    refusal: CaptureError | None = None
 
 
 @dataclass

@@ -55,6 +55,7 @@ class Taken:
     received_at: float
     key: bytes | None = None
     capture: IqCapture | None = None
+    refusal: CaptureError | None = None
 
 
 def capture(name: str, seed: int = 1, latitude: float = 51.0, receivers: int = 3, kind: str = "ci16_le") -> IqCapture:

@@ -15,6 +15,7 @@ from stream_app.cache.backends import MemoryCache
 from stream_app.cache.dedup import DedupCache
 from stream_app.dsp.tdoa import Tdoa
 from stream_app.errors import UnanswerableCapture
+from stream_app.kafka.records import RawRecord
 from stream_app.locate.pipeline import Locator
 from stream_app.metrics import Metrics
 from stream_app.models.contract import ModelInfo
@@ -173,7 +174,7 @@ def test_equal_captures_follow_their_leader_to_another_version() -> None:
 def test_a_shadow_answers_from_the_features_that_are_there_and_counts_as_no_traffic() -> None:
     live, shadow = Model("1"), Model("2")
     part = locator((live, 1), shadows=[shadow], cache=True)
-    taken = [type("Taken", (), {"value": b"", "key": b"k", "received_at": 0.0, "capture": c})() for c in batch(8)]
+    taken = [RawRecord(b"", b"k", "iq.captures", 0, 0, 0.0, each) for each in batch(8)]
     work = part.decode(taken)
     part.features(work)
     part.infer(work)
