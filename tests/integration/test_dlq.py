@@ -114,11 +114,7 @@ def test_once_the_schema_is_there_a_replay_makes_fixes_of_what_it_had_made_dead_
     Registry(local.registry_uri, tmp_path / "models").register(unique, tmp_path / "model.onnx", alias="champion")
     captures = [capture for capture, _ in Simulator(network, seed=11).captures(7)]
     last = captures.pop()
-    nan = b"\x00\x00\xc0\x7f" * 2
-    broken = replace(
-        last,
-        channels=tuple(replace(c, datatype="cf32_le", samples=nan * c.sample_count) for c in last.channels),
-    )
+    broken = replace(last, channels=last.channels[:1])  # of no use for differences of arrival times
     # Dead letters of a worker that did not have the schema yet.
     unknown_schema = [(letter(local, "unknown-schema"), foreign(each, tmp_path / "schemas")) for each in captures]
     bury(local, *unknown_schema)
