@@ -36,6 +36,7 @@ consumer of `positions` would get them.
 - **wrong**: answers that are not the capture's own, whatever the cache, the model or a mix-up made of it. Must be 0.
 - **longest gap**: the longest time in which the reader got nothing at all although something was owed.
 - **longest wait**: the longest time that one capture waited for its answer, which is what one key notices of the fault.
+  It says nothing of `backlog`, all of which is there at the start, and `slow-model`, which is sent more than it can do.
   Session timeouts are {session_s:.0f} s here; the default of 45 s lengthens both accordingly.
 
 ## {date}
