@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import queue
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from uuid import uuid4
@@ -18,6 +20,7 @@ from stream_app.settings import Settings
 
 log = logging.getLogger(__name__)
 _FLUSH_S = 1.0
+_GRACE_S = 2.0
 _OPEN_S = 15.0
 _OFFSETS_S = 5.0
 _FULL_PAUSE_S = 0.01
@@ -62,9 +65,10 @@ class Transactions:
             for output in outputs:
                 self._produce(producer, output, too_large)
             places = [TopicPartition(topic, partition, offset) for (topic, partition), offset in offsets.items()]
-            # One call each, however long: a second one after a time-out may never return (librdkafka 2.16).
-            producer.send_offsets_to_transaction(places, member, self._timeout_s)
-            producer.commit_transaction(self._timeout_s)
+            self._finish(producer, places, member)
+        except queue.Empty:
+            self._renew()
+            raise DeliveryFailed("the client library did not come back from a transaction") from None
         except KafkaException as error:
             self._give_up(producer, error.args[0])
             if too_large:
@@ -129,12 +133,37 @@ class Transactions:
                     too_large.append(output)
                 raise
 
+    def _finish(self, producer: Producer, places: list[TopicPartition], member: object) -> None:
+        """The last two steps, in a thread that may be left behind: raises queue.Empty where they do not end.
+
+        When its broker ends at the wrong moment, send_offsets_to_transaction never returns, whatever its time-out
+        (librdkafka 2.16). The producer that takes over fences what is left behind.
+        """
+        outcome: queue.SimpleQueue[Exception | None] = queue.SimpleQueue()
+
+        def steps() -> None:
+            try:
+                producer.send_offsets_to_transaction(places, member, self._timeout_s)
+                producer.commit_transaction(self._timeout_s)
+            except Exception as error:
+                outcome.put(error)
+            else:
+                outcome.put(None)
+
+        threading.Thread(target=steps, name="transaction", daemon=True).start()
+        error = outcome.get(timeout=2 * self._timeout_s + _GRACE_S)
+        if error is not None:
+            raise error
+
     def _give_up(self, producer: Producer, error: KafkaError) -> None:
         """Ends the transaction by a new producer of the same id: after some errors an old one stays unusable."""
         log.info("A transaction ended with %s; its producer is made anew", error.name())
         producer.purge()
         if not error.fatal():  # then callbacks can no longer be served
             producer.flush(_FLUSH_S)  # every record's fate is told: which were too large
+        self._renew()
+
+    def _renew(self) -> None:
         self._producer = None
-        with suppress(DeliveryFailed):  # then the broker ends it when its time is over
+        with suppress(DeliveryFailed):  # then the broker ends the transaction when its time is over
             self._opened()
