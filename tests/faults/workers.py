@@ -57,8 +57,8 @@ SCENARIOS = (
         "kill -9 of two workers in turn, each within 3 s of being ready, restarted at once: often both are down",
         kill,
         50,
-        3,
+        2,
     ),
     Scenario("worker-zombie", "SIGSTOP of one of two workers for twice its session timeout, SIGCONT", zombie, 10, 1),
-    Scenario("rebalance-storm", "beside one worker, others come or go (SIGTERM) every 3 s", storm, 40, 9),
+    Scenario("rebalance-storm", "beside one worker, others come or go (SIGTERM) every 3 s", storm, 40, 7),
 )
