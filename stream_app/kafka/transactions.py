@@ -80,6 +80,7 @@ class Transactions:
 
         Raises DeliveryFailed where the broker does not say.
         """
+        self._opened()  # ends what was begun before: it must not be committed after the answer
         if self._offsets is None:
             self._offsets = Consumer(
                 {**connection(self._settings), "group.id": self._settings.group_id, "log_level": 2}
