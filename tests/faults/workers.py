@@ -6,6 +6,7 @@ import time
 
 from tests.faults.scenario import Scenario
 from tests.faults.stage import SESSION_MS, Stage
+from tests.support.worker import eventually
 
 _RATE = 60.0
 
@@ -36,7 +37,7 @@ def zombie(stage: Stage, times: int) -> None:
 
 
 def storm(stage: Stage, times: int) -> None:
-    """Every 3 s one comes or goes, beside one that stays; each lives for 12 s or more."""
+    """Every 3 s one comes or goes, beside one that stays; none goes before it had its share."""
     stage.start("steady")
     with stage.load(_RATE):
         guests: list[str] = []
@@ -44,6 +45,7 @@ def storm(stage: Stage, times: int) -> None:
         for number in range(times):
             time.sleep(max(0.0, begin + 3.0 * number - time.monotonic()))
             if number % 2 and len(guests) > 2:
+                eventually(stage.workers[guests[0]].partitions, 90, "a share for a guest")
                 stage.stop(guests.pop(0))
             else:
                 guests.append(f"guest{number}")
@@ -60,5 +62,11 @@ SCENARIOS = (
         2,
     ),
     Scenario("worker-zombie", "SIGSTOP of one of two workers for twice its session timeout, SIGCONT", zombie, 10, 1),
-    Scenario("rebalance-storm", "beside one worker, others come or go (SIGTERM) every 3 s", storm, 40, 7),
+    Scenario(
+        "rebalance-storm",
+        "beside one worker, others come, or go (SIGTERM) once they had partitions, every 3 s",
+        storm,
+        40,
+        7,
+    ),
 )
