@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test lint bench control-drill http-load faults fuzz audit lock
+.PHONY: demo test lint bench peers control-drill http-load faults fuzz audit lock
 
 $(BIN)/pip:
 	@$(PYTHON) -m venv $(VENV)
@@ -34,6 +34,14 @@ lint: $(VENV)/.stamp-dev
 # Captures a second of one worker on real Kafka, beside a bare loop in one process.
 bench: $(VENV)/.stamp-dev
 	$(BIN)/python -m benchmarks.first_measurement $(ARGS)
+
+# The benchmark's peers have an environment of their own: quixstreams wants an older confluent-kafka than the lock has.
+PEERS := build/bench-venv
+$(PEERS)/.stamp: requirements/bench.txt
+	@$(PYTHON) -m venv $(PEERS)
+	@$(PEERS)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
+	@touch $@
+peers: $(PEERS)/.stamp
 
 # Many clients at a worker's POST /predict with the stream running beside; writes build/http.json.
 http-load: $(VENV)/.stamp-dev
@@ -67,3 +75,5 @@ lock: | $(BIN)/pip
 	$(COMPILE) --extra embedded --extra dev -o requirements/dev.txt pyproject.toml
 	$(COMPILE) --extra embedded --constraint requirements/dev.txt -o requirements/demo.txt pyproject.toml
 	$(COMPILE) --constraint requirements/dev.txt -o requirements/worker.txt pyproject.toml
+	@cp requirements/dev.txt requirements/bench.txt  # what an output file holds is kept where it fits
+	$(COMPILE) --extra bench -o requirements/bench.txt pyproject.toml

@@ -4,8 +4,8 @@ All do the same work on a capture (``work.Work``) and differ only in how records
 serves until SIGTERM: ``python -m benchmarks.peers.MODULE --bootstrap HOST:PORT --input TOPIC --output TOPIC
 --group GROUP --model FILE.onnx [--batch N]``.
 
-Quix Streams wants an older confluent-kafka than FixStream's lock has, so that what is missing here is looked for in an
-environment of its own: ``python3 -m venv build/bench-venv && build/bench-venv/bin/pip install -e '.[bench]'``.
+Quix Streams wants an older confluent-kafka than FixStream's lock has: what this environment lacks is looked for in
+build/bench-venv, which ``make peers`` makes. A peer runs with the repository's root as its directory.
 """
 
 from __future__ import annotations

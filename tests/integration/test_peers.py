@@ -96,7 +96,7 @@ class Peers:
             return len(reader.read()) >= CAPTURES
 
         try:
-            eventually(answered, 90, f"{CAPTURES} fixes")
+            eventually(answered, 200, f"{CAPTURES} fixes")
             peer.process.terminate()
             assert peer.process.wait(30) == 0, peer.said()
             return [(message.key(), self._codecs.decode_fix(message.value())) for message in reader.read_out()]

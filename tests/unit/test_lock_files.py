@@ -15,6 +15,7 @@ WANTED = {
     "worker": PROJECT["dependencies"],
     "demo": PROJECT["dependencies"] + EXTRAS["embedded"],
     "dev": PROJECT["dependencies"] + EXTRAS["embedded"] + EXTRAS["dev"],
+    "bench": PROJECT["dependencies"] + EXTRAS["bench"],
 }
 
 
@@ -39,6 +40,18 @@ def test_every_requirement_is_pinned_with_hashes_and_none_is_missing(name: str) 
         named = re.match(r"[A-Za-z0-9._-]+", wanted)
         assert named
         assert normal(named[0]) in locked, f"{name}.txt lacks {wanted}: make lock"
+
+
+def test_a_peer_runs_what_fixstream_runs() -> None:
+    """But for what quixstreams holds back: a difference of the benchmark must not be one of numpy or onnxruntime."""
+    versions = {name: dict(line.split(" ")[0].split("==") for line in requirements(name)) for name in ("bench", "dev")}
+    shared = versions["bench"].keys() & versions["dev"].keys()
+    assert {name for name in shared if versions["bench"][name] != versions["dev"][name]} == {
+        "confluent-kafka",
+        "pydantic",
+        "pydantic-core",
+        "pydantic-settings",
+    }
 
 
 def test_the_smaller_sets_are_parts_of_the_largest() -> None:
