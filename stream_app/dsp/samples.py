@@ -17,13 +17,14 @@ _FORMATS: Final[dict[str, tuple[str, float, float]]] = {
     "ci32_le": ("<i4", 1 / 2**31, 0.0),
     "cf32_le": ("<f4", 1.0, 0.0),
 }
+_WIDTHS: Final = {name: 2 * np.dtype(kind).itemsize for name, (kind, _, _) in _FORMATS.items()}
 
 
 def bytes_per_sample(datatype: str) -> int:
     """Bytes of one complex sample of a SigMF datatype; ValueError for one that is not read here."""
     if datatype not in _FORMATS:
         raise ValueError(f"datatype {datatype!r} is not one of {', '.join(_FORMATS)}")
-    return 2 * np.dtype(_FORMATS[datatype][0]).itemsize
+    return _WIDTHS[datatype]
 
 
 def sample_bytes(samples: bytes | memoryview, datatype: str, sample_count: int) -> memoryview:
@@ -35,28 +36,23 @@ def sample_bytes(samples: bytes | memoryview, datatype: str, sample_count: int) 
     return view
 
 
-def to_complex64(
-    datatype: str, batch: Sequence[bytes | memoryview], weights: NDArray[np.float32] | None = None
-) -> NDArray[np.complex64]:
-    """Samples of B channels of equal length as complex64 [B, n], full scale ±1.
+def components(samples: bytes | memoryview, datatype: str, out: NDArray[np.float32]) -> None:
+    """Real and imaginary parts of one channel's samples in turn into ``out`` [2 n]: zero at 0, in units of their own."""
+    kind, _, offset = _FORMATS[datatype]
+    out[...] = np.frombuffer(samples, kind)
+    if offset:
+        out += np.float32(offset)
 
-    ``weights`` float32 [n] multiplies each sample (a taper costs no pass of its own).
-    """
+
+def to_complex64(datatype: str, batch: Sequence[bytes | memoryview]) -> NDArray[np.complex64]:
+    """Samples of B channels of equal length as complex64 [B, n], full scale ±1."""
     width = bytes_per_sample(datatype)
-    kind, scale, offset = _FORMATS[datatype]
     lengths = {memoryview(samples).nbytes for samples in batch}
     if len(lengths) > 1 or any(length % width for length in lengths):
         raise ValueError(f"samples of {datatype} have {sorted(lengths)} bytes: unequal or not whole samples")
     count = lengths.pop() // width if lengths else 0
-    factor: np.float32 | NDArray[np.float32] = np.float32(scale)
-    if weights is not None:
-        factor = np.repeat(weights, 2) * np.float32(scale)
     out = np.empty((len(batch), 2 * count), np.float32)
     for row, samples in zip(out, batch, strict=True):
-        values = np.frombuffer(samples, kind)
-        if offset:
-            np.add(values, np.float32(offset), out=row)
-            np.multiply(row, factor, out=row)
-        else:
-            np.multiply(values, factor, out=row, casting="same_kind")
+        components(samples, datatype, row)
+    out *= np.float32(_FORMATS[datatype][1])
     return out.view(np.complex64)

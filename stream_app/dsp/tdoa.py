@@ -6,6 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import combinations
 
 import numpy as np
@@ -13,8 +14,8 @@ from numpy.typing import NDArray
 from scipy import fft, special
 
 from stream_app.dsp.features import ChannelLike, FeatureError, positive, whole
-from stream_app.dsp.samples import bytes_per_sample, sample_bytes, to_complex64
-from stream_app.dsp.transform import Complex, chirp, delays, fourier, taper
+from stream_app.dsp.samples import bytes_per_sample, components, sample_bytes
+from stream_app.dsp.transform import REMEMBERED, Complex, chirp, chirp_points, delays, lag_points, over_lags, taper
 
 MIN_OVERLAP = 16  # samples
 DRIFT_LIMIT = 0.01  # samples of drift over a capture below which an FFT about its middle is good enough
@@ -184,27 +185,30 @@ class Tdoa:
     def _spectra(self, captures: Sequence[Sequence[_Part]], receivers: int, grid: _Grid) -> Complex:
         """Complex64 [N, R, bins -high..high, and zeros up to a whole block], outside the band zero."""
         bins = 2 * grid.high + 1
-        spectra = np.zeros((len(captures), receivers, -(-bins // _BLOCK) * _BLOCK), np.complex64)
-        alike: dict[tuple[str, int, float | None], list[tuple[int, int]]] = defaultdict(list)
+        spectra = np.empty((len(captures), receivers, -(-bins // _BLOCK) * _BLOCK), np.complex64)
+        spectra[..., bins:] = 0
+        times = np.array([[part.start_s for part in parts] for parts in captures])
+        alike: dict[tuple[int, float] | None, list[tuple[int, int]]] = defaultdict(list)
         for n, parts in enumerate(captures):
             for r, part in enumerate(parts):
                 drifts = abs(part.count * (part.rate_hz / self._rate - 1)) >= DRIFT_LIMIT
-                alike[part.datatype, part.count, part.rate_hz if drifts else None].append((n, r))
-        for (datatype, count, rate), places in alike.items():
+                alike[(part.count, part.rate_hz) if drifts else None].append((n, r))
+                if not drifts:
+                    times[n, r] += part.count / 2 * (1 / part.rate_hz - 1 / self._rate)
+        for key, places in alike.items():
             members = [captures[n][r] for n, r in places]
-            window = taper(count, self._ramp(count))
-            samples = to_complex64(datatype, [part.view for part in members], window)
-            if rate is None:
-                found = fourier(samples, grid.size, grid.high)
-                centre = [count / 2 * (1 / part.rate_hz - 1 / self._rate) for part in members]
-            else:
-                found = chirp(samples, self._rate / grid.size / rate, grid.high)
-                centre = [0.0] * len(members)
-            times = [part.start_s + shift for part, shift in zip(members, centre, strict=True)]
-            if any(times):
-                found *= delays(times, self._rate / grid.size, grid.high)
             n, r = np.array(places).T
-            spectra[n, r, :bins] = found
+            if key is None:
+                full = fft.fft(self._tapered(members, grid.size), axis=-1, overwrite_x=True)
+                spectra[n, r, : grid.high] = full[:, grid.size - grid.high :]
+                spectra[n, r, grid.high : bins] = full[:, : grid.high + 1]
+            else:
+                count, rate = key
+                work = self._tapered(members, chirp_points(count, grid.high))
+                spectra[n, r, :bins] = chirp(work, count, self._rate / grid.size / rate, grid.high)
+        late = times[:, 1:] - times[:, :1]  # pairs know differences only
+        if late.any():
+            spectra[:, 1:, :bins] *= delays(late, self._rate / grid.size, grid.high)
         spectra[:, :, grid.high - grid.low + 1 : grid.high + grid.low] = 0
         if self._weighting == "phat":
             size = np.abs(spectra)
@@ -213,6 +217,16 @@ class Tdoa:
             spectra *= _coherence_weights(spectra, grid)
         return spectra
 
+    def _tapered(self, parts: Sequence[_Part], size: int) -> Complex:
+        """The parts' samples, tapered, and zeros behind them: complex64 [B, size], in units that energies divide out."""
+        work = np.empty((len(parts), size), np.complex64)
+        for row, part in zip(work.view(np.float32), parts, strict=True):
+            samples = row[: 2 * part.count]
+            components(part.view, part.datatype, samples)
+            samples *= _weights(part.count, self._ramp(part.count))
+            row[2 * part.count :] = 0
+        return work
+
     def _ramp(self, count: int) -> int:
         """Length of the taper's ramps: several lags long, at most 10 % of the capture together."""
         return min(math.ceil(4 * self._max_lag * self._rate), count // 20)
@@ -220,57 +234,66 @@ class Tdoa:
     def _correlate(self, captures: Sequence[Sequence[_Part]], receivers: int, grid: _Grid) -> NDArray[np.float32]:
         """Features float32 [N, pairs, 2 L + 1] of captures of equally many receivers on one grid."""
         spectra = self._spectra(captures, receivers, grid)
-        parts = spectra.view(np.float32)
-        power: NDArray[np.floating] = (parts * parts).reshape(len(captures), receivers, -1, 2 * _BLOCK).sum(-1)
-        power = power.astype(np.float64)
-        energy = power.sum(-1)
         pairs = list(combinations(range(receivers), 2))
-        long = grid.size * self._oversample
-        half = (self._lags - 1) // 2
-        other = spectra.conj()
-        middle, last = grid.high, 2 * grid.high + 1
-        coherence = np.empty((len(captures), len(pairs), self._lags), np.complex64)
-        step = max(1, _PAIR_POINTS // (len(captures) * long))
-        for at in range(0, len(pairs), step):
-            some = pairs[at : at + step]
-            cross = np.zeros((len(captures), len(some), long), np.complex64)
-            for p, (i, j) in enumerate(some):
-                np.multiply(spectra[:, i, middle:last], other[:, j, middle:last], out=cross[:, p, : middle + 1])
-                np.multiply(spectra[:, i, :middle], other[:, j, :middle], out=cross[:, p, long - middle :])
-            over_lags = fft.ifft(cross, axis=-1, norm="forward", overwrite_x=True)
-            np.concatenate(
-                (over_lags[..., long - half :], over_lags[..., : half + 1]),
-                axis=-1,
-                out=coherence[:, at : at + step],
-            )
         first, second = np.array(pairs).T
+        blocks = spectra.view(np.float32).reshape(len(captures), receivers, -1, 2 * _BLOCK)
+        power: NDArray[np.float32] = np.einsum("nrbk,nrbk->nrb", blocks, blocks)
+        energy = power.sum(-1, dtype=np.float64)  # a pair's product of two would leave single precision
         product = energy[:, first] * energy[:, second]
         heard = (product > 0) | ~np.isfinite(product)
-        scale = np.divide(1, np.sqrt(product), out=np.zeros_like(product), where=heard)
-        coherence *= scale[..., None].astype(np.float32)
-        result = np.empty((len(captures), len(pairs), 2 * self._lags + 1), np.float32)
-        result[..., : self._lags] = coherence.real
-        result[..., self._lags : -1] = coherence.imag
+        scale = np.divide(1, np.sqrt(product), out=np.zeros_like(product), where=heard).astype(np.float32)
+
+        lags, bins, long = self._lags, 2 * grid.high + 1, grid.size * self._oversample
+        points = lag_points(bins, long, lags // 2)
+        other = spectra[:, 1:].conj()
+        result = np.empty((len(captures), len(pairs), 2 * lags + 1), np.float32)
+        step = max(1, _PAIR_POINTS // (len(captures) * points))
+        for at in range(0, len(pairs), step):
+            some = slice(at, at + step)
+            cross = np.empty((len(captures), len(pairs[some]), points), np.complex64)
+            for p, (i, j) in enumerate(pairs[some]):
+                np.multiply(spectra[:, i, :bins], other[:, j - 1, :bins], out=cross[:, p, :bins])
+            found = over_lags(cross, bins, long, lags // 2)
+            np.multiply(found.real, scale[:, some, None], out=result[:, some, :lags])
+            np.multiply(found.imag, scale[:, some, None], out=result[:, some, lags:-1])
 
         share = self._bins_to_samples(captures, grid)
         weights = _block_weights(grid, power.shape[-1])
-        joint = (power[:, first] * power[:, second] * weights).sum(-1)
-        effective = np.divide(product, joint, out=np.zeros_like(product), where=heard)
+        shape = np.divide(power, energy[..., None], out=np.zeros_like(power), where=energy[..., None] != 0, casting="same_kind")
+        joint = np.einsum("npb,npb->np", (shape * weights)[:, first], shape[:, second])
+        effective = np.divide(1, joint, out=np.zeros_like(joint), where=heard)
         if self._weighting != "phat":
-            peak = (result[..., : self._lags] ** 2 + result[..., self._lags : -1] ** 2).max(-1)
+            peak = (result[..., :lags] ** 2 + result[..., lags:-1] ** 2).max(-1)
             effective *= 1 + np.minimum(peak, 1) / np.maximum(_BLOCK * share[:, None], 1)
         result[..., -1] = effective * share[:, None]
         return result
 
     def _bins_to_samples(self, captures: Sequence[Sequence[_Part]], grid: _Grid) -> NDArray[np.float32]:
         """Float32 [N]: how many independent samples a bin is worth, the padding and the taper considered."""
-        worth = []
-        for parts in captures:
-            window = taper(parts[0].count, self._ramp(parts[0].count)).astype(np.float64)
-            squares = window * window
-            seconds = squares.sum() ** 2 / (squares * squares).sum() / parts[0].rate_hz
-            worth.append(seconds * self._rate / grid.size)
-        return np.array(worth, np.float32)
+        firsts = [parts[0] for parts in captures]
+        seconds = [_effective_count(part.count, self._ramp(part.count)) / part.rate_hz for part in firsts]
+        return np.array([each * self._rate / grid.size for each in seconds], np.float32)
+
+
+def _make_weights(count: int, ramp: int) -> NDArray[np.float32]:
+    """The taper float32 [2 count], once for a sample's real part and once for its imaginary part."""
+    weights = np.repeat(taper(count, ramp), 2)
+    weights.setflags(write=False)
+    return weights
+
+
+_kept_weights = lru_cache(maxsize=64)(_make_weights)
+
+
+def _weights(count: int, ramp: int) -> NDArray[np.float32]:
+    return (_kept_weights if count <= REMEMBERED else _make_weights)(count, ramp)
+
+
+@lru_cache(maxsize=1024)
+def _effective_count(count: int, ramp: int) -> float:
+    """(sum w²)² / sum w⁴ of the taper."""
+    squares = taper(count, ramp).astype(np.float64) ** 2
+    return float(squares.sum() ** 2 / (squares * squares).sum())
 
 
 def _coherence_weights(spectra: Complex, grid: _Grid) -> NDArray[np.float32]:

@@ -36,12 +36,6 @@ def test_full_scale_and_sign():
     assert to_complex64("ci16_le", [b"\x00\x80\x00\x40"])[0, 0] == -1 + 0.5j
 
 
-def test_weights_multiply_each_sample():
-    raw = np.arange(8, dtype="<i2").tobytes()
-    weights = np.array([0, 0.5, 1, 2], np.float32)
-    assert np.array_equal(to_complex64("ci16_le", [raw], weights), to_complex64("ci16_le", [raw]) * weights)
-
-
 def test_widths_are_those_of_the_records():
     assert {name: bytes_per_sample(name) for name in BYTES_PER_SAMPLE} == BYTES_PER_SAMPLE
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_app.dsp.features import FeatureError, make_extractor
-from stream_app.dsp.transform import chirp, delays, fourier
+from stream_app.dsp.transform import chirp, chirp_points, delays, lag_points, over_lags
 from tests.unit.dsp.signals import START_NS, Waveform, channel, noise, peak_lag
 
 RATE = 1e6
@@ -219,20 +219,33 @@ def test_chirp_transform_is_the_fourier_sum(count, half, ratio, seed):
     rng = np.random.default_rng(seed)
     x = (rng.normal(size=(2, count)) + 1j * rng.normal(size=(2, count))).astype(np.complex64)
     step = ratio / (2 * half + 1)
+    origin = seed % count
+    work = np.zeros((2, chirp_points(count, half)), np.complex64)
+    work[:, :count] = x
     bins = np.arange(-half, half + 1)
-    direct = x.astype(complex) @ np.exp(-2j * np.pi * step * np.outer(np.arange(count), bins))
-    assert np.allclose(chirp(x, step, half), direct, atol=2e-4 * np.sqrt(count))
+    direct = x.astype(complex) @ np.exp(-2j * np.pi * step * np.outer(np.arange(count) - origin, bins))
+    assert np.allclose(chirp(work, count, step, half, origin), direct, atol=2e-4 * np.sqrt(count))
 
 
-def test_fourier_and_delays_agree_with_their_sums():
-    rng = np.random.default_rng(1)
-    x = (rng.normal(size=(3, 50)) + 0j).astype(np.complex64)
-    bins = np.arange(-20, 21)
-    direct = x @ np.exp(-2j * np.pi * np.outer(np.arange(50), bins) / 64)
-    assert np.allclose(fourier(x.copy(), 64, 20), direct, atol=1e-4)
-    shifts = delays([0.0, 0.31, -2.7], 0.5, 100)
+@settings(max_examples=30, deadline=None)
+@given(middle=st.integers(1, 200), beyond=st.integers(0, 2000), half=st.integers(0, 60), seed=st.integers(0, 2**32 - 1))
+def test_few_lags_of_a_long_transform_are_its_sum_whichever_way_they_are_made(middle, beyond, half, seed):
+    rng = np.random.default_rng(seed)
+    bins = 2 * middle + 1
+    long = max(bins, 2 * half + 1) + beyond
+    x = (rng.normal(size=(2, bins)) + 1j * rng.normal(size=(2, bins))).astype(np.complex64)
+    lags = np.arange(-half, half + 1)
+    direct = x.astype(complex) @ np.exp(2j * np.pi / long * np.outer(np.arange(-middle, middle + 1), lags))
+    for points in {lag_points(bins, long, half), long}:
+        work = np.full((2, points), np.nan, np.complex64)
+        work[:, :bins] = x
+        assert np.allclose(over_lags(work, bins, long, half), direct, atol=2e-4 * np.sqrt(bins))
+
+
+def test_delays_agree_with_their_sums():
+    shifts = delays(np.array([[0.0, 0.31, -2.7]]), 0.5, 100)
     exact = np.exp(-2j * np.pi * np.outer([0.0, 0.31, -2.7], np.arange(-100, 101) * 0.5))
-    assert np.allclose(shifts, exact, atol=1e-5)
+    assert np.allclose(shifts[0], exact, atol=1e-5)
 
 
 def test_coherence_weighting_leaves_out_what_is_only_noise():
