@@ -37,7 +37,7 @@ def sample_bytes(samples: bytes | memoryview, datatype: str, sample_count: int) 
 
 
 def components(samples: bytes | memoryview, datatype: str, out: NDArray[np.float32]) -> None:
-    """Real and imaginary parts of one channel's samples in turn into ``out`` [2 n]: zero at 0, in units of their own."""
+    """Real and imaginary parts of a channel's samples in turn into ``out`` [2 n]: zero at 0, in units of their own."""
     kind, _, offset = _FORMATS[datatype]
     out[...] = np.frombuffer(samples, kind)
     if offset:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, special
 
 from stream_app.dsp.features import ChannelLike, FeatureError, positive, whole
+from stream_app.dsp.lags import lag_transform
 from stream_app.dsp.samples import bytes_per_sample, components, sample_bytes
-from stream_app.dsp.transform import REMEMBERED, Complex, chirp, chirp_points, delays, lag_points, over_lags, taper
+from stream_app.dsp.transform import REMEMBERED, Complex, chirp, chirp_points, delays, padded, taper
 
 MIN_OVERLAP = 16  # samples
 DRIFT_LIMIT = 0.01  # samples of drift over a capture below which an FFT about its middle is good enough
@@ -36,19 +37,17 @@ def lag_count(max_lag_s: float, sample_rate_hz: float, oversample: int) -> int:
     return 2 * math.ceil(max_lag_s * sample_rate_hz * oversample) + 1
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
+class _Part(NamedTuple):
     """The stretch of one channel that all channels of its capture share."""
 
     datatype: str
     rate_hz: float
     start_s: float  # time of the first sample, after the capture's latest start time
-    count: int
+    length: int  # samples
     view: memoryview
 
 
-@dataclass(frozen=True, slots=True)
-class _Grid:
+class _Grid(NamedTuple):
     """A frequency grid: bins low..high and -high..-low of a transform of ``size`` points."""
 
     size: int
@@ -109,19 +108,16 @@ class Tdoa:
                 reasons[index] = str(error)
         for (receivers, grid), members in groups.items():
             columns = [_pair_index(i, j, self.max_receivers) for i, j in combinations(range(receivers), 2)]
-            step = max(1, min(_CHUNK, _MOST_POINTS // (receivers * grid.size)))
-            for at in range(0, len(members), step):
-                chunk = members[at : at + step]
-                with np.errstate(invalid="ignore", over="ignore"):  # found below, and said in words
-                    features = self._correlate([parts for _, parts in chunk], receivers, grid)
-                out[np.array([index for index, _ in chunk])[:, None], columns] = features
-                complete = np.isfinite(features.sum(axis=(1, 2)))
-                heard = np.any(features[..., -1], axis=1)
-                for (index, _), finite, found in zip(chunk, complete.tolist(), heard.tolist(), strict=True):
-                    if not finite:
-                        reasons[index] = "its samples are not finite, or too large for single precision"
-                    elif not found:
-                        reasons[index] = "no 2 of its channels hold a signal that single precision can tell from zero"
+            with np.errstate(invalid="ignore", over="ignore"):  # found below, and said in words
+                features = self._correlate([parts for _, parts in members], receivers, grid)
+            out[np.array([index for index, _ in members])[:, None], columns] = features
+            complete = np.isfinite(features.sum(axis=(1, 2)))
+            heard = np.any(features[..., -1], axis=1)
+            for (index, _), finite, found in zip(members, complete.tolist(), heard.tolist(), strict=True):
+                if not finite:
+                    reasons[index] = "its samples are not finite, or too large for single precision"
+                elif not found:
+                    reasons[index] = "no 2 of its channels hold a signal that single precision can tell from zero"
         if reasons:
             raise FeatureError(reasons)
         return out
@@ -138,6 +134,7 @@ class Tdoa:
         starts = [(channel.start_time_ns - latest) * 1e-9 for channel in channels]
         end = min(s + c.sample_count / c.sample_rate_hz for s, c in zip(starts, channels, strict=True))
         parts = []
+        mute = 0
         widths = [bytes_per_sample(channel.datatype) for channel in channels]
         for start, channel, width in zip(starts, channels, widths, strict=True):
             view = sample_bytes(channel.samples, channel.datatype, channel.sample_count)
@@ -151,7 +148,7 @@ class Tdoa:
                 )
             stretch = view[skip * width : (skip + count) * width]
             parts.append(_Part(channel.datatype, channel.sample_rate_hz, first, count, stretch))
-        mute = sum(part.view[width:] == part.view[:-width] for part, width in zip(parts, widths, strict=True))
+            mute += stretch[width:] == stretch[:-width]  # ends at the first difference
         if len(parts) - mute < 2:
             raise ValueError(
                 f"{mute} of its {len(parts)} channels hold one value throughout (a muted input, a dead converter), "
@@ -160,7 +157,7 @@ class Tdoa:
         return parts
 
     def _grid(self, parts: Sequence[_Part]) -> _Grid:
-        longest = max(math.ceil(part.count / part.rate_hz * self._rate) for part in parts)
+        longest = max(math.ceil(part.length / part.rate_hz * self._rate) for part in parts)
         # Zeros behind the samples, so that no lag in the window wraps around.
         slowest = min(part.rate_hz for part in parts)
         if slowest * _SLOWEST < self._rate:
@@ -185,28 +182,29 @@ class Tdoa:
     def _spectra(self, captures: Sequence[Sequence[_Part]], receivers: int, grid: _Grid) -> Complex:
         """Complex64 [N, R, bins -high..high, and zeros up to a whole block], outside the band zero."""
         bins = 2 * grid.high + 1
-        spectra = np.empty((len(captures), receivers, -(-bins // _BLOCK) * _BLOCK), np.complex64)
+        spectra = np.empty((len(captures), receivers, _blocks(grid) * _BLOCK), np.complex64)
         spectra[..., bins:] = 0
-        times = np.array([[part.start_s for part in parts] for parts in captures])
-        alike: dict[tuple[int, float] | None, list[tuple[int, int]]] = defaultdict(list)
-        for n, parts in enumerate(captures):
-            for r, part in enumerate(parts):
-                drifts = abs(part.count * (part.rate_hz / self._rate - 1)) >= DRIFT_LIMIT
-                alike[(part.count, part.rate_hz) if drifts else None].append((n, r))
-                if not drifts:
-                    times[n, r] += part.count / 2 * (1 / part.rate_hz - 1 / self._rate)
-        for key, places in alike.items():
-            members = [captures[n][r] for n, r in places]
-            n, r = np.array(places).T
+        times = []
+        alike: dict[tuple[int, float] | None, list[int]] = defaultdict(list)
+        channels = [part for parts in captures for part in parts]
+        for row, part in enumerate(channels):
+            drifts = abs(part.length * (part.rate_hz / self._rate - 1)) >= DRIFT_LIMIT
+            alike[(part.length, part.rate_hz) if drifts else None].append(row)
+            centre = 0.0 if drifts else part.length / 2 * (1 / part.rate_hz - 1 / self._rate)
+            times.append(part.start_s + centre)
+        flat = spectra.reshape(len(channels), -1)
+        for key, rows in alike.items():
+            members = [channels[row] for row in rows]
             if key is None:
-                full = fft.fft(self._tapered(members, grid.size), axis=-1, overwrite_x=True)
-                spectra[n, r, : grid.high] = full[:, grid.size - grid.high :]
-                spectra[n, r, grid.high : bins] = full[:, : grid.high + 1]
+                found = fft.fft(self._tapered(members, grid.size), axis=-1, overwrite_x=True)[: len(rows)]
+                flat[rows, : grid.high] = found[:, grid.size - grid.high :]
+                flat[rows, grid.high : bins] = found[:, : grid.high + 1]
             else:
                 count, rate = key
                 work = self._tapered(members, chirp_points(count, grid.high))
-                spectra[n, r, :bins] = chirp(work, count, self._rate / grid.size / rate, grid.high)
-        late = times[:, 1:] - times[:, :1]  # pairs know differences only
+                flat[rows, :bins] = chirp(work, count, self._rate / grid.size / rate, grid.high)[: len(rows)]
+        at = np.array(times).reshape(len(captures), receivers)
+        late = at[:, 1:] - at[:, :1]  # pairs know differences only
         if late.any():
             spectra[:, 1:, :bins] *= delays(late, self._rate / grid.size, grid.high)
         spectra[:, :, grid.high - grid.low + 1 : grid.high + grid.low] = 0
@@ -218,13 +216,14 @@ class Tdoa:
         return spectra
 
     def _tapered(self, parts: Sequence[_Part], size: int) -> Complex:
-        """The parts' samples, tapered, and zeros behind them: complex64 [B, size], in units that energies divide out."""
-        work = np.empty((len(parts), size), np.complex64)
-        for row, part in zip(work.view(np.float32), parts, strict=True):
-            samples = row[: 2 * part.count]
+        """The parts' samples, tapered, and zeros behind and below: complex64 [padded(B), size], in no unit."""
+        work = np.empty((padded(len(parts)), size), np.complex64)
+        work[len(parts) :] = 0
+        work[:, min(part.length for part in parts) :] = 0
+        for row, part in zip(work.view(np.float32), parts, strict=False):
+            samples = row[: 2 * part.length]
             components(part.view, part.datatype, samples)
-            samples *= _weights(part.count, self._ramp(part.count))
-            row[2 * part.count :] = 0
+            samples *= _weights(part.length, self._ramp(part.length))
         return work
 
     def _ramp(self, count: int) -> int:
@@ -233,34 +232,26 @@ class Tdoa:
 
     def _correlate(self, captures: Sequence[Sequence[_Part]], receivers: int, grid: _Grid) -> NDArray[np.float32]:
         """Features float32 [N, pairs, 2 L + 1] of captures of equally many receivers on one grid."""
-        spectra = self._spectra(captures, receivers, grid)
         pairs = list(combinations(range(receivers), 2))
         first, second = np.array(pairs).T
-        blocks = spectra.view(np.float32).reshape(len(captures), receivers, -1, 2 * _BLOCK)
-        power: NDArray[np.float32] = np.einsum("nrbk,nrbk->nrb", blocks, blocks)
-        energy = power.sum(-1, dtype=np.float64)  # a pair's product of two would leave single precision
-        product = energy[:, first] * energy[:, second]
-        heard = (product > 0) | ~np.isfinite(product)
-        scale = np.divide(1, np.sqrt(product), out=np.zeros_like(product), where=heard).astype(np.float32)
-
-        lags, bins, long = self._lags, 2 * grid.high + 1, grid.size * self._oversample
-        points = lag_points(bins, long, lags // 2)
-        other = spectra[:, 1:].conj()
+        lags = self._lags
         result = np.empty((len(captures), len(pairs), 2 * lags + 1), np.float32)
-        step = max(1, _PAIR_POINTS // (len(captures) * points))
-        for at in range(0, len(pairs), step):
-            some = slice(at, at + step)
-            cross = np.empty((len(captures), len(pairs[some]), points), np.complex64)
-            for p, (i, j) in enumerate(pairs[some]):
-                np.multiply(spectra[:, i, :bins], other[:, j - 1, :bins], out=cross[:, p, :bins])
-            found = over_lags(cross, bins, long, lags // 2)
-            np.multiply(found.real, scale[:, some, None], out=result[:, some, :lags])
-            np.multiply(found.imag, scale[:, some, None], out=result[:, some, lags:-1])
+        power = np.empty((len(captures), receivers, _blocks(grid)), np.float32)
+        step = max(1, min(_CHUNK, _MOST_POINTS // (receivers * grid.size)))
+        for at in range(0, len(captures), step):
+            spectra = self._spectra(captures[at : at + step], receivers, grid)
+            parts = spectra.view(np.float32).reshape(*spectra.shape[:2], -1, 2 * _BLOCK)
+            np.einsum("nrbk,nrbk->nrb", parts, parts, out=power[at : at + step])
+            self._over_lags(spectra, pairs, grid, result[at : at + step])
+        energy = power.sum(-1)
+        product = energy[:, first].astype(np.float64) * energy[:, second]  # of faint or strong ones: beyond float32
+        heard = (product > 0) | ~np.isfinite(product)
+        scale = np.divide(1, np.sqrt(product), out=np.zeros_like(product), where=heard)
+        result[..., :-1] *= scale.astype(np.float32)[..., None]
 
         share = self._bins_to_samples(captures, grid)
-        weights = _block_weights(grid, power.shape[-1])
-        shape = np.divide(power, energy[..., None], out=np.zeros_like(power), where=energy[..., None] != 0, casting="same_kind")
-        joint = np.einsum("npb,npb->np", (shape * weights)[:, first], shape[:, second])
+        power /= np.where(energy > 0, energy, 1)[..., None]
+        joint = np.einsum("npb,npb->np", (power * _block_weights(grid))[:, first], power[:, second])
         effective = np.divide(1, joint, out=np.zeros_like(joint), where=heard)
         if self._weighting != "phat":
             peak = (result[..., :lags] ** 2 + result[..., lags:-1] ** 2).max(-1)
@@ -268,10 +259,27 @@ class Tdoa:
         result[..., -1] = effective * share[:, None]
         return result
 
+    def _over_lags(
+        self, spectra: Complex, pairs: Sequence[tuple[int, int]], grid: _Grid, out: NDArray[np.float32]
+    ) -> None:
+        """Real and imaginary parts of the pairs' cross-correlations into ``out`` [N, pairs, 2 L + 1]."""
+        lags, bins = self._lags, 2 * grid.high + 1
+        transform = lag_transform(bins, grid.size * self._oversample, lags // 2)
+        other = spectra[:, 1:].conj()
+        step = max(1, _PAIR_POINTS // (len(spectra) * transform.points))
+        for at in range(0, len(pairs), step):
+            some = pairs[at : at + step]
+            cross = np.empty((len(spectra), len(some), transform.points), np.complex64)
+            for p, (i, j) in enumerate(some):
+                np.multiply(spectra[:, i, :bins], other[:, j - 1, :bins], out=cross[:, p, :bins])
+            found = transform(cross)
+            out[:, at : at + step, :lags] = found.real
+            out[:, at : at + step, lags:-1] = found.imag
+
     def _bins_to_samples(self, captures: Sequence[Sequence[_Part]], grid: _Grid) -> NDArray[np.float32]:
         """Float32 [N]: how many independent samples a bin is worth, the padding and the taper considered."""
         firsts = [parts[0] for parts in captures]
-        seconds = [_effective_count(part.count, self._ramp(part.count)) / part.rate_hz for part in firsts]
+        seconds = [_effective_count(part.length, self._ramp(part.length)) / part.rate_hz for part in firsts]
         return np.array([each * self._rate / grid.size for each in seconds], np.float32)
 
 
@@ -317,12 +325,18 @@ def _moving_sum(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(total[..., 2 * _SMOOTH + 1 :] - total[..., : -2 * _SMOOTH - 1])
 
 
-def _block_weights(grid: _Grid, blocks: int) -> NDArray[np.float32]:
+def _blocks(grid: _Grid) -> int:
+    """Blocks of bins that a spectrum's power is summed over."""
+    return -(-(2 * grid.high + 1) // _BLOCK)
+
+
+def _block_weights(grid: _Grid) -> NDArray[np.float32]:
     """One over the number of bins of each block that lie in the band."""
-    used = np.zeros(blocks * _BLOCK, np.float32)
-    used[: 2 * grid.high + 1] = 1
-    used[grid.high - grid.low + 1 : grid.high + grid.low] = 0
-    counts = used.reshape(blocks, _BLOCK).sum(-1)
+    used = np.zeros((_blocks(grid), _BLOCK), np.float32)
+    live = used.reshape(-1)
+    live[: 2 * grid.high + 1] = 1
+    live[grid.high - grid.low + 1 : grid.high + grid.low] = 0
+    counts = used.sum(-1)
     weights: NDArray[np.float32] = np.divide(1, counts, out=np.zeros_like(counts), where=counts > 0)
     return weights
 

@@ -27,62 +27,43 @@ def taper(count: int, ramp: int) -> NDArray[np.float32]:
     return window
 
 
+def padded(rows: int) -> int:
+    """``rows``, or one more: pocketfft transforms four at once and the rest singly, so four cost less than three."""
+    return rows + 1 if rows % 4 == 3 else rows
+
+
 def chirp_points(count: int, half: int) -> int:
-    """Points of the work array of ``chirp``: eights, for the FFT is quicker at those than at the least that would do."""
+    """Points of the work array of ``chirp``: eights, for the FFT is quicker at them than at the next that would do."""
     return 8 * fft.next_fast_len(-(-(count + 2 * half) // 8), real=True)
 
 
-def chirp(work: Complex, count: int, step: float, half: int, origin: int = 0) -> Complex:
+def chirp(work: Complex, count: int, step: float, half: int) -> Complex:
     """Bins -half..half of the first ``count`` points of each row, where ``step`` is a bin's width in cycles per point.
 
-    ``work`` has chirp_points, zeros behind the ``count`` points, and is overwritten. Point ``origin`` lies at time zero.
+    ``work`` [B, chirp_points] has zeros behind the ``count`` points, and is overwritten.
     """
     plan = _kept_chirp_plan if max(count, 2 * half + 1) <= REMEMBERED else _chirp_plan
-    before, kernel, after = plan(count, step, half, origin)
-    work[..., :count] *= before
+    before, kernel, after = plan(count, step, half)
+    work[:, :count] *= before
     # scipy-stubs promises complex128; complex64 in gives complex64 out
     work = cast(Complex, fft.fft(work, axis=-1, overwrite_x=True))
     work *= kernel
     work = cast(Complex, fft.ifft(work, axis=-1, overwrite_x=True))
-    result: Complex = work[..., : 2 * half + 1] * after
+    result: Complex = work[:, : 2 * half + 1] * after
     return result
 
 
-def lag_points(bins: int, long: int, half: int) -> int:
-    """Points of the work array of ``over_lags``: the chirp transform's, where its two FFTs are less than the long one."""
-    points = chirp_points(bins, half)
-    return points if 2 * points < long else long
-
-
-def over_lags(work: Complex, bins: int, long: int, half: int) -> Complex:
-    """sum_k C_k e^{j 2 pi k l / long} at lags l = -half..half, complex64 [..., 2 half + 1].
-
-    C_k, k = -(bins - 1) / 2..(bins - 1) / 2, are the first ``bins`` points of each row of ``work``, which has lag_points
-    and is overwritten. Few bins and few lags of a long transform cost less as a chirp transform.
-    """
-    work[..., bins:] = 0
-    middle = (bins - 1) // 2
-    if work.shape[-1] != long:
-        return chirp(work, bins, -1 / long, half, middle)
-    found = cast(Complex, fft.ifft(work, axis=-1, norm="forward", overwrite_x=True))
-    result = np.concatenate((found[..., long - half :], found[..., : half + 1]), axis=-1)
-    result *= delays(np.array(middle / long), 1.0, half)  # the rows began at C's lowest bin, not at its middle
-    return result
-
-
-def _chirp_plan(count: int, step: float, half: int, origin: int) -> tuple[Complex, Complex, Complex]:
+def _chirp_plan(count: int, step: float, half: int) -> tuple[Complex, Complex, Complex]:
     bins = 2 * half + 1
-    size = chirp_points(count, half)
-    longest = np.arange(max(count, bins), dtype=np.float64)
-    turns = step * longest * longest / 2
-    wave: NDArray[np.complex128] = np.exp(2j * np.pi * (turns % 1.0))
-    before = wave[:count].conj() * np.exp(2j * np.pi * ((step * half * longest[:count]) % 1.0))
-    kernel: NDArray[np.complex128] = np.zeros(size, np.complex128)
+    place = np.arange(max(count, bins), dtype=np.float64)
+    turns = step / 2 * place * place
+    before = rotations(step * half * place[:count] - turns[:count])
+    wave = rotations(turns)
+    kernel = np.zeros(chirp_points(count, half), np.complex64)
     kernel[:bins] = wave[:bins]
-    kernel[size - count + 1 :] = wave[count - 1 : 0 : -1]
-    after = wave[:bins].conj() * np.exp(2j * np.pi * ((step * origin * (longest[:bins] - half)) % 1.0))
-    spectrum: Complex = np.asarray(fft.fft(kernel)).astype(np.complex64)
-    return before.astype(np.complex64), spectrum, after.astype(np.complex64)
+    kernel[kernel.size - count + 1 :] = wave[count - 1 : 0 : -1]
+    spectrum = cast(Complex, fft.fft(kernel, overwrite_x=True))
+    return before, spectrum, wave[:bins].conj()
 
 
 _kept_chirp_plan = lru_cache(maxsize=32)(_chirp_plan)
@@ -93,10 +74,18 @@ def delays(seconds: NDArray[np.float64], width_hz: float, half: int) -> Complex:
 
     The product of a coarse and a fine table: a sine for each bin would cost more than the FFT.
     """
-    turns = seconds[..., None] * width_hz
     rows = (2 * half) // _STEP + 1
-    coarse = np.exp(-2j * np.pi * ((turns * (np.arange(rows) * _STEP - half)) % 1.0)).astype(np.complex64)
-    fine = np.exp(-2j * np.pi * ((turns * np.arange(_STEP)) % 1.0)).astype(np.complex64)
-    table = coarse[..., :, None] * fine[..., None, :]
+    steps = np.concatenate((np.arange(rows) * _STEP - half, np.arange(_STEP)))
+    both = rotations(seconds[..., None] * -width_hz * steps)
+    table = both[..., :rows, None] * both[..., None, rows:]
     result: Complex = table.reshape(*seconds.shape, rows * _STEP)[..., : 2 * half + 1]
+    return result
+
+
+def rotations(turns: NDArray[np.float64]) -> Complex:
+    """e^{j 2 pi turns} complex64; only the fraction of a turn is left to single precision."""
+    angles = (turns - np.rint(turns)).astype(np.float32) * np.float32(2 * np.pi)
+    result = np.empty(turns.shape, np.complex64)
+    np.cos(angles, out=result.real)
+    np.sin(angles, out=result.imag)
     return result

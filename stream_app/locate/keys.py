@@ -59,7 +59,10 @@ def feature_key(model: bytes, capture: IqCapture, features: NDArray[np.float32])
 
 def quantise(features: NDArray[np.float32]) -> NDArray[np.float32]:
     """Features rounded to steps of 2**-20, without negative zeros: equal content gets equal bytes."""
-    rounded: NDArray[np.float32] = (np.rint(features * _STEPS) / _STEPS + np.float32(0)).astype(np.float32)
+    rounded = features * _STEPS
+    np.rint(rounded, out=rounded)
+    rounded /= _STEPS
+    rounded += np.float32(0)
     return rounded
 
 

@@ -5,8 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.features import loop, model_spec
+from benchmarks.network import BENCH_NETWORK
 from stream_app.dsp.features import FeatureError, make_extractor
-from stream_app.dsp.transform import chirp, chirp_points, delays, lag_points, over_lags
+from stream_app.network.simulator import Simulator
 from tests.unit.dsp.signals import START_NS, Waveform, channel, noise, peak_lag
 
 RATE = 1e6
@@ -165,10 +167,45 @@ def test_features_of_a_capture_do_not_depend_on_its_neighbours():
     assert np.array_equal(extractor.extract(batch[3:20])[::-1], extractor.extract(batch[3:20][::-1]))
 
 
-def test_scale_does_not_matter():
+def heard_noise(seed, receivers, count):
+    rng = np.random.default_rng(seed)
+    signal = noise(rng, count, 0)
+    return [
+        channel(signal + noise(rng, count, 3), RATE * (1 + 1e-7 * r), START_NS + 300 * r, "ci16_le")
+        for r in range(receivers)
+    ]
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    receivers=st.sampled_from([2, 3, 8]),
+    oversample=st.sampled_from([1, 2, 4]),
+    band=st.sampled_from([None, [0.0, 270e3], [50e3, 60e3]]),
+    weighting=st.sampled_from(["none", "phat", "coherence"]),
+    places=st.lists(st.integers(0, 4), min_size=2, max_size=20),
+)
+def test_features_are_bit_equal_in_every_batch(receivers, oversample, band, weighting, places):
+    pool = [heard_noise(n, receivers, count) for n, count in enumerate([900, 900, 901, 1500, 900])]
+    extractor = make_extractor(spec(max_receivers=8, oversample=oversample, band_hz=band, weighting=weighting))
+    alone = [extractor.extract([one])[0].tobytes() for one in pool]
+    together = extractor.extract([pool[place] for place in places])
+    assert [features.tobytes() for features in together] == [alone[place] for place in places]
+
+
+def test_features_are_those_of_a_plain_loop():
+    captures = [made for made, _ in Simulator(BENCH_NETWORK, seed=3).captures(11)]
+    found = make_extractor(model_spec(BENCH_NETWORK)).extract([made.channels for made in captures])
+    plain = loop(captures, model_spec(BENCH_NETWORK))
+    assert np.abs(found - plain)[..., :-1].max() < 1e-6
+    assert np.allclose(found[..., -1], plain[..., -1], rtol=2e-6)
+
+
+# Energies whose product is beyond single precision, either way.
+@pytest.mark.parametrize("factors", [(1e-4, 300), (1e-15, 1e-15), (1e12, 1e12)])
+def test_scale_does_not_matter(factors):
     extractor = make_extractor(spec())
     pair = capture(5, [2e-6, 0])
-    scaled = [channel(np.frombuffer(c.samples, "<c8") * k, RATE) for c, k in zip(pair, (1e-4, 300), strict=True)]
+    scaled = [channel(np.frombuffer(c.samples, "<c8") * k, RATE) for c, k in zip(pair, factors, strict=True)]
     assert np.allclose(extractor.extract([pair]), extractor.extract([scaled]), rtol=1e-4, atol=1e-5)
 
 
@@ -206,46 +243,6 @@ def test_captures_without_features_are_named_and_the_others_are_not():
 def test_parameters_that_do_not_fit_are_refused(change):
     with pytest.raises(ValueError, match=str(next(iter(change)))):
         make_extractor(spec(**change))
-
-
-@settings(max_examples=30, deadline=None)
-@given(
-    count=st.integers(16, 300),
-    half=st.integers(1, 200),
-    ratio=st.floats(0.3, 3.0),
-    seed=st.integers(0, 2**32 - 1),
-)
-def test_chirp_transform_is_the_fourier_sum(count, half, ratio, seed):
-    rng = np.random.default_rng(seed)
-    x = (rng.normal(size=(2, count)) + 1j * rng.normal(size=(2, count))).astype(np.complex64)
-    step = ratio / (2 * half + 1)
-    origin = seed % count
-    work = np.zeros((2, chirp_points(count, half)), np.complex64)
-    work[:, :count] = x
-    bins = np.arange(-half, half + 1)
-    direct = x.astype(complex) @ np.exp(-2j * np.pi * step * np.outer(np.arange(count) - origin, bins))
-    assert np.allclose(chirp(work, count, step, half, origin), direct, atol=2e-4 * np.sqrt(count))
-
-
-@settings(max_examples=30, deadline=None)
-@given(middle=st.integers(1, 200), beyond=st.integers(0, 2000), half=st.integers(0, 60), seed=st.integers(0, 2**32 - 1))
-def test_few_lags_of_a_long_transform_are_its_sum_whichever_way_they_are_made(middle, beyond, half, seed):
-    rng = np.random.default_rng(seed)
-    bins = 2 * middle + 1
-    long = max(bins, 2 * half + 1) + beyond
-    x = (rng.normal(size=(2, bins)) + 1j * rng.normal(size=(2, bins))).astype(np.complex64)
-    lags = np.arange(-half, half + 1)
-    direct = x.astype(complex) @ np.exp(2j * np.pi / long * np.outer(np.arange(-middle, middle + 1), lags))
-    for points in {lag_points(bins, long, half), long}:
-        work = np.full((2, points), np.nan, np.complex64)
-        work[:, :bins] = x
-        assert np.allclose(over_lags(work, bins, long, half), direct, atol=2e-4 * np.sqrt(bins))
-
-
-def test_delays_agree_with_their_sums():
-    shifts = delays(np.array([[0.0, 0.31, -2.7]]), 0.5, 100)
-    exact = np.exp(-2j * np.pi * np.outer([0.0, 0.31, -2.7], np.arange(-100, 101) * 0.5))
-    assert np.allclose(shifts[0], exact, atol=1e-5)
 
 
 def test_coherence_weighting_leaves_out_what_is_only_noise():
