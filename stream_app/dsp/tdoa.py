@@ -26,10 +26,11 @@ _NOISE_QUANTILE = 0.25  # a signal may fill up to three quarters of the band
 _DEGREES = 2 * (2 * _SMOOTH + 1)
 # Where that quantile of noise alone lies: chi-squared's. scipy.stats would cost each start 0.6 s of imports.
 _NOISE_LEVEL = 2 * float(special.gammaincinv(_DEGREES / 2, _NOISE_QUANTILE)) / _DEGREES
-_CHUNK = 8  # captures worked on at once: their spectra stay in the CPU's cache
+_CHUNK = 16  # captures whose spectra are made at once: enough to hide Python's share, few enough for the CPU's cache
 _SLOWEST = 64  # the model's rate over a channel's: a few bytes of a slow channel must not become a long transform
 _MOST_POINTS = 2**24  # of the spectra of a capture's receivers together: 128 MiB of complex64
-_PAIR_POINTS = 2**24  # of the lags of pairs that are transformed at once: the same
+_PAIR_POINTS = 2**17  # of the cross-spectra that are transformed at once: 1 MiB, for the cache's sake too
+_PAIRS = 128  # whose lags are finished at once
 
 
 def lag_count(max_lag_s: float, sample_rate_hz: float, oversample: int) -> int:
@@ -42,8 +43,11 @@ class _Part(NamedTuple):
 
     datatype: str
     rate_hz: float
-    start_s: float  # time of the first sample, after the capture's latest start time
+    start_s: (
+        float  # after the capture's latest start: of the first sample; without drift, such that the middle is right
+    )
     length: int  # samples
+    drifts: bool  # its own rate is too far from the model's for an FFT
     view: memoryview
 
 
@@ -108,16 +112,19 @@ class Tdoa:
                 reasons[index] = str(error)
         for (receivers, grid), members in groups.items():
             columns = [_pair_index(i, j, self.max_receivers) for i, j in combinations(range(receivers), 2)]
-            with np.errstate(invalid="ignore", over="ignore"):  # found below, and said in words
-                features = self._correlate([parts for _, parts in members], receivers, grid)
-            out[np.array([index for index, _ in members])[:, None], columns] = features
-            complete = np.isfinite(features.sum(axis=(1, 2)))
-            heard = np.any(features[..., -1], axis=1)
-            for (index, _), finite, found in zip(members, complete.tolist(), heard.tolist(), strict=True):
-                if not finite:
-                    reasons[index] = "its samples are not finite, or too large for single precision"
-                elif not found:
-                    reasons[index] = "no 2 of its channels hold a signal that single precision can tell from zero"
+            step = max(1, _PAIRS // len(columns))
+            for at in range(0, len(members), step):
+                some = members[at : at + step]
+                with np.errstate(invalid="ignore", over="ignore"):  # found below, and said in words
+                    features = self._correlate([parts for _, parts in some], receivers, grid)
+                out[np.array([index for index, _ in some])[:, None], columns] = features
+                complete = np.isfinite(features.sum(axis=(1, 2)))
+                heard = np.any(features[..., -1], axis=1)
+                for (index, _), finite, found in zip(some, complete.tolist(), heard.tolist(), strict=True):
+                    if not finite:
+                        reasons[index] = "its samples are not finite, or too large for single precision"
+                    elif not found:
+                        reasons[index] = "no 2 of its channels hold a signal that single precision can tell from zero"
         if reasons:
             raise FeatureError(reasons)
         return out
@@ -128,26 +135,28 @@ class Tdoa:
             raise ValueError(f"{len(channels)} channels where the model takes {self.max_receivers}")
         if len(channels) < 2:
             raise ValueError(f"{len(channels)} channel where arrival times need at least 2 receivers")
-        for channel in channels:
-            positive("sample_rate_hz of a channel", channel.sample_rate_hz)
-        latest = max(channel.start_time_ns for channel in channels)
+        rates = [positive("sample_rate_hz of a channel", channel.sample_rate_hz) for channel in channels]
+        latest = max([channel.start_time_ns for channel in channels])
         starts = [(channel.start_time_ns - latest) * 1e-9 for channel in channels]
-        end = min(s + c.sample_count / c.sample_rate_hz for s, c in zip(starts, channels, strict=True))
+        end = min([s + c.sample_count / rate for s, c, rate in zip(starts, channels, rates, strict=True)])
         parts = []
         mute = 0
         widths = [bytes_per_sample(channel.datatype) for channel in channels]
-        for start, channel, width in zip(starts, channels, widths, strict=True):
+        for start, channel, rate, width in zip(starts, channels, rates, widths, strict=True):
             view = sample_bytes(channel.samples, channel.datatype, channel.sample_count)
-            skip = round(-start * channel.sample_rate_hz)
-            first = start + skip / channel.sample_rate_hz
-            count = min(round((end - first) * channel.sample_rate_hz), channel.sample_count - skip)
+            skip = round(-start * rate)
+            first = start + skip / rate
+            count = min(round((end - first) * rate), channel.sample_count - skip)
             if count < MIN_OVERLAP:
                 raise ValueError(
                     f"the channels share {max(count, 0)} samples of time by their start times and rates; "
                     f"at least {MIN_OVERLAP} are needed"
                 )
             stretch = view[skip * width : (skip + count) * width]
-            parts.append(_Part(channel.datatype, channel.sample_rate_hz, first, count, stretch))
+            drifts = abs(count * (rate / self._rate - 1)) >= DRIFT_LIMIT
+            if not drifts:
+                first += count / 2 * (1 / rate - 1 / self._rate)
+            parts.append(_Part(channel.datatype, rate, first, count, drifts, stretch))
             mute += stretch[width:] == stretch[:-width]  # ends at the first difference
         if len(parts) - mute < 2:
             raise ValueError(
@@ -157,9 +166,9 @@ class Tdoa:
         return parts
 
     def _grid(self, parts: Sequence[_Part]) -> _Grid:
-        longest = max(math.ceil(part.length / part.rate_hz * self._rate) for part in parts)
+        longest = max([math.ceil(part.length / part.rate_hz * self._rate) for part in parts])
         # Zeros behind the samples, so that no lag in the window wraps around.
-        slowest = min(part.rate_hz for part in parts)
+        slowest = min([part.rate_hz for part in parts])
         if slowest * _SLOWEST < self._rate:
             raise ValueError(
                 f"its slowest channel came at {slowest:g} Hz, less than a {_SLOWEST}th of the model's {self._rate:g} Hz"
@@ -173,7 +182,7 @@ class Tdoa:
         size = fft.next_fast_len(points)
         low, high = self._band
         width = self._rate / size
-        reach = min(high, *(part.rate_hz / 2 for part in parts))
+        reach = min(high, slowest / 2)
         grid = _Grid(size, math.ceil(low / width), min(math.floor(reach / width), (size - 1) // 2))
         if grid.high < max(grid.low, 1):
             raise ValueError(f"the channels' sample rates reach {reach:g} Hz, below the band's {low:g} Hz")
@@ -184,26 +193,23 @@ class Tdoa:
         bins = 2 * grid.high + 1
         spectra = np.empty((len(captures), receivers, _blocks(grid) * _BLOCK), np.complex64)
         spectra[..., bins:] = 0
-        times = []
-        alike: dict[tuple[int, float] | None, list[int]] = defaultdict(list)
         channels = [part for parts in captures for part in parts]
+        alike: dict[tuple[int, float] | None, list[int]] = defaultdict(list)
         for row, part in enumerate(channels):
-            drifts = abs(part.length * (part.rate_hz / self._rate - 1)) >= DRIFT_LIMIT
-            alike[(part.length, part.rate_hz) if drifts else None].append(row)
-            centre = 0.0 if drifts else part.length / 2 * (1 / part.rate_hz - 1 / self._rate)
-            times.append(part.start_s + centre)
+            alike[(part.length, part.rate_hz) if part.drifts else None].append(row)
         flat = spectra.reshape(len(channels), -1)
         for key, rows in alike.items():
             members = [channels[row] for row in rows]
+            where = slice(None) if len(rows) == len(channels) else rows
             if key is None:
                 found = fft.fft(self._tapered(members, grid.size), axis=-1, overwrite_x=True)[: len(rows)]
-                flat[rows, : grid.high] = found[:, grid.size - grid.high :]
-                flat[rows, grid.high : bins] = found[:, : grid.high + 1]
+                flat[where, : grid.high] = found[:, grid.size - grid.high :]
+                flat[where, grid.high : bins] = found[:, : grid.high + 1]
             else:
                 count, rate = key
                 work = self._tapered(members, chirp_points(count, grid.high))
-                flat[rows, :bins] = chirp(work, count, self._rate / grid.size / rate, grid.high)[: len(rows)]
-        at = np.array(times).reshape(len(captures), receivers)
+                flat[where, :bins] = chirp(work, count, self._rate / grid.size / rate, grid.high)[: len(rows)]
+        at = np.array([part.start_s for part in channels]).reshape(len(captures), receivers)
         late = at[:, 1:] - at[:, :1]  # pairs know differences only
         if late.any():
             spectra[:, 1:, :bins] *= delays(late, self._rate / grid.size, grid.high)
