@@ -43,9 +43,7 @@ class _Part(NamedTuple):
 
     datatype: str
     rate_hz: float
-    start_s: (
-        float  # after the capture's latest start: of the first sample; without drift, such that the middle is right
-    )
+    start_s: float  # time of the first sample after the capture's latest start; without drift: to suit the middle one
     length: int  # samples
     drifts: bool  # its own rate is too far from the model's for an FFT
     view: memoryview

@@ -169,7 +169,7 @@ def test_features_of_a_capture_do_not_depend_on_its_neighbours():
 
 def heard_noise(seed, receivers, count):
     rng = np.random.default_rng(seed)
-    signal = noise(rng, count, 0)
+    signal = np.convolve(noise(rng, count, 0), np.ones(4), "same")  # 'coherence' looks for noise beside a signal
     return [
         channel(signal + noise(rng, count, 3), RATE * (1 + 1e-7 * r), START_NS + 300 * r, "ci16_le")
         for r in range(receivers)
@@ -180,12 +180,12 @@ def heard_noise(seed, receivers, count):
 @given(
     receivers=st.sampled_from([2, 3, 8]),
     oversample=st.sampled_from([1, 2, 4]),
-    band=st.sampled_from([None, [0.0, 270e3], [50e3, 60e3]]),
-    weighting=st.sampled_from(["none", "phat", "coherence"]),
+    choice=st.sampled_from([("none", None), ("none", [50e3, 60e3]), ("phat", [0.0, 270e3]), ("coherence", None)]),
     places=st.lists(st.integers(0, 4), min_size=2, max_size=20),
 )
-def test_features_are_bit_equal_in_every_batch(receivers, oversample, band, weighting, places):
+def test_features_are_bit_equal_in_every_batch(receivers, oversample, choice, places):
     pool = [heard_noise(n, receivers, count) for n, count in enumerate([900, 900, 901, 1500, 900])]
+    weighting, band = choice
     extractor = make_extractor(spec(max_receivers=8, oversample=oversample, band_hz=band, weighting=weighting))
     alone = [extractor.extract([one])[0].tobytes() for one in pool]
     together = extractor.extract([pool[place] for place in places])
