@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
+from stream_app.dsp.scratch import scratch
 from stream_app.dsp.transform import Complex, padded, rotations
 
 _WIDTH = 9  # of the kernel, in kept bins
@@ -41,14 +42,17 @@ class LagTransform:
         captures, pairs, _ = work.shape
         rows = captures * pairs
         work[..., self.bins :] = 0
-        kept = np.zeros((padded(rows), self.short), np.complex64)
+        kept = scratch("kept bins", padded(rows), self.short)
+        kept[...] = 0
         some = kept[:rows].reshape(captures, pairs, self.short)
         if self.kernel is None:
             some[..., : self.points] = work
         else:
             depth, width = self.kernel.shape
             tiles = work.view(np.float32).reshape(rows, -1, _TILE, depth)
-            parts = np.matmul(tiles, self.kernel).view(np.complex64).reshape(captures, pairs, -1, width // 2)
+            parts = scratch("kernel", rows, tiles.shape[1], _TILE, width // 2)
+            np.matmul(tiles, self.kernel, out=parts.view(np.float32))
+            parts = parts.reshape(captures, pairs, -1, width // 2)
             for at in range(width // 2):
                 some[..., at : at + parts.shape[2]] += parts[..., at]
         # scipy-stubs promises complex128; complex64 in gives complex64 out

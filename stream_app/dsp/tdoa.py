@@ -16,6 +16,7 @@ from scipy import fft, special
 from stream_app.dsp.features import ChannelLike, FeatureError, positive, whole
 from stream_app.dsp.lags import lag_transform
 from stream_app.dsp.samples import bytes_per_sample, components, sample_bytes
+from stream_app.dsp.scratch import KEPT_POINTS, scratch
 from stream_app.dsp.transform import REMEMBERED, Complex, chirp, chirp_points, delays, padded, taper
 
 MIN_OVERLAP = 16  # samples
@@ -26,10 +27,9 @@ _NOISE_QUANTILE = 0.25  # a signal may fill up to three quarters of the band
 _DEGREES = 2 * (2 * _SMOOTH + 1)
 # Where that quantile of noise alone lies: chi-squared's. scipy.stats would cost each start 0.6 s of imports.
 _NOISE_LEVEL = 2 * float(special.gammaincinv(_DEGREES / 2, _NOISE_QUANTILE)) / _DEGREES
-_CHUNK = 16  # captures whose spectra are made at once: enough to hide Python's share, few enough for the CPU's cache
 _SLOWEST = 64  # the model's rate over a channel's: a few bytes of a slow channel must not become a long transform
 _MOST_POINTS = 2**24  # of the spectra of a capture's receivers together: 128 MiB of complex64
-_PAIR_POINTS = 2**17  # of the cross-spectra that are transformed at once: 1 MiB, for the cache's sake too
+_PAIR_POINTS = 2**17  # of the cross-spectra that are transformed at once: they stay in the CPU's cache
 _PAIRS = 128  # whose lags are finished at once
 
 
@@ -189,7 +189,7 @@ class Tdoa:
     def _spectra(self, captures: Sequence[Sequence[_Part]], receivers: int, grid: _Grid) -> Complex:
         """Complex64 [N, R, bins -high..high, and zeros up to a whole block], outside the band zero."""
         bins = 2 * grid.high + 1
-        spectra = np.empty((len(captures), receivers, _blocks(grid) * _BLOCK), np.complex64)
+        spectra = scratch("spectra", len(captures), receivers, _blocks(grid) * _BLOCK)
         spectra[..., bins:] = 0
         channels = [part for parts in captures for part in parts]
         alike: dict[tuple[int, float] | None, list[int]] = defaultdict(list)
@@ -221,7 +221,7 @@ class Tdoa:
 
     def _tapered(self, parts: Sequence[_Part], size: int) -> Complex:
         """The parts' samples, tapered, and zeros behind and below: complex64 [padded(B), size], in no unit."""
-        work = np.empty((padded(len(parts)), size), np.complex64)
+        work = scratch("samples", padded(len(parts)), size)
         work[len(parts) :] = 0
         work[:, min(part.length for part in parts) :] = 0
         for row, part in zip(work.view(np.float32), parts, strict=False):
@@ -241,7 +241,7 @@ class Tdoa:
         lags = self._lags
         result = np.empty((len(captures), len(pairs), 2 * lags + 1), np.float32)
         power = np.empty((len(captures), receivers, _blocks(grid)), np.float32)
-        step = max(1, min(_CHUNK, _MOST_POINTS // (receivers * grid.size)))
+        step = max(1, KEPT_POINTS // (receivers * grid.size))
         for at in range(0, len(captures), step):
             spectra = self._spectra(captures[at : at + step], receivers, grid)
             parts = spectra.view(np.float32).reshape(*spectra.shape[:2], -1, 2 * _BLOCK)
@@ -269,11 +269,11 @@ class Tdoa:
         """Real and imaginary parts of the pairs' cross-correlations into ``out`` [N, pairs, 2 L + 1]."""
         lags, bins = self._lags, 2 * grid.high + 1
         transform = lag_transform(bins, grid.size * self._oversample, lags // 2)
-        other = spectra[:, 1:].conj()
+        other = np.conj(spectra[:, 1:], out=scratch("conjugates", len(spectra), spectra.shape[1] - 1, spectra.shape[2]))
         step = max(1, _PAIR_POINTS // (len(spectra) * transform.points))
         for at in range(0, len(pairs), step):
             some = pairs[at : at + step]
-            cross = np.empty((len(spectra), len(some), transform.points), np.complex64)
+            cross = scratch("cross", len(spectra), len(some), transform.points)
             for p, (i, j) in enumerate(some):
                 np.multiply(spectra[:, i, :bins], other[:, j - 1, :bins], out=cross[:, p, :bins])
             found = transform(cross)

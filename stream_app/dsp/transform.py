@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
+from stream_app.dsp.scratch import scratch
+
 Complex = NDArray[np.complex64]
 _STEP = 64
 REMEMBERED = 2**16  # samples up to which a table is kept for the next batch: what is kept stays within megabytes
@@ -72,12 +74,14 @@ _kept_chirp_plan = lru_cache(maxsize=32)(_chirp_plan)
 def delays(seconds: NDArray[np.float64], width_hz: float, half: int) -> Complex:
     """e^{-j 2 pi f t} complex64 [..., 2 half + 1] at bins -half..half of ``width_hz``, one row for each time t.
 
-    The product of a coarse and a fine table: a sine for each bin would cost more than the FFT.
+    The product of a coarse and a fine table: a sine for each bin would cost more than the FFT. The thread's next call
+    writes over it.
     """
     rows = (2 * half) // _STEP + 1
     steps = np.concatenate((np.arange(rows) * _STEP - half, np.arange(_STEP)))
     both = rotations(seconds[..., None] * -width_hz * steps)
-    table = both[..., :rows, None] * both[..., None, rows:]
+    table = scratch("delays", *seconds.shape, rows, _STEP)
+    np.multiply(both[..., :rows, None], both[..., None, rows:], out=table)
     result: Complex = table.reshape(*seconds.shape, rows * _STEP)[..., : 2 * half + 1]
     return result
 
