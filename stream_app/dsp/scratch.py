@@ -8,7 +8,7 @@ import threading
 import numpy as np
 from numpy.typing import NDArray
 
-KEPT_POINTS = 2**18  # 2 MiB of complex64 for each purpose and thread
+_KEPT_POINTS = 2**18  # 2 MiB of complex64 for each purpose and thread
 
 
 class _Scratch(threading.local):
@@ -22,7 +22,7 @@ _scratch = _Scratch()
 def scratch(purpose: str, *shape: int) -> NDArray[np.complex64]:
     """An array complex64 of any contents, the thread's until it asks for the same ``purpose`` again."""
     points = math.prod(shape)
-    if points > KEPT_POINTS:
+    if points > _KEPT_POINTS:
         return np.empty(shape, np.complex64)
     kept = _scratch.kept.get(purpose)
     if kept is None or kept.size < points:

@@ -16,7 +16,7 @@ from scipy import fft, special
 from stream_app.dsp.features import ChannelLike, FeatureError, positive, whole
 from stream_app.dsp.lags import lag_transform
 from stream_app.dsp.samples import bytes_per_sample, components, sample_bytes
-from stream_app.dsp.scratch import KEPT_POINTS, scratch
+from stream_app.dsp.scratch import scratch
 from stream_app.dsp.transform import REMEMBERED, Complex, chirp, chirp_points, delays, padded, taper
 
 MIN_OVERLAP = 16  # samples
@@ -29,6 +29,7 @@ _DEGREES = 2 * (2 * _SMOOTH + 1)
 _NOISE_LEVEL = 2 * float(special.gammaincinv(_DEGREES / 2, _NOISE_QUANTILE)) / _DEGREES
 _SLOWEST = 64  # the model's rate over a channel's: a few bytes of a slow channel must not become a long transform
 _MOST_POINTS = 2**24  # of the spectra of a capture's receivers together: 128 MiB of complex64
+_POINTS = 3 * 2**16  # of the channels that are transformed at once: enough to hide Python's share
 _PAIR_POINTS = 2**17  # of the cross-spectra that are transformed at once: they stay in the CPU's cache
 _PAIRS = 128  # whose lags are finished at once
 
@@ -241,7 +242,7 @@ class Tdoa:
         lags = self._lags
         result = np.empty((len(captures), len(pairs), 2 * lags + 1), np.float32)
         power = np.empty((len(captures), receivers, _blocks(grid)), np.float32)
-        step = max(1, KEPT_POINTS // (receivers * grid.size))
+        step = max(1, _POINTS // (receivers * grid.size))
         for at in range(0, len(captures), step):
             spectra = self._spectra(captures[at : at + step], receivers, grid)
             parts = spectra.view(np.float32).reshape(*spectra.shape[:2], -1, 2 * _BLOCK)
