@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -190,6 +192,15 @@ def test_features_are_bit_equal_in_every_batch(receivers, oversample, choice, pl
     alone = [extractor.extract([one])[0].tobytes() for one in pool]
     together = extractor.extract([pool[place] for place in places])
     assert [features.tobytes() for features in together] == [alone[place] for place in places]
+
+
+def test_threads_do_not_write_over_each_others_work():
+    batches = [[heard_noise(n, 3, 4000)] * 8 for n in range(4)]
+    extractor = make_extractor(spec(max_receivers=3))
+    alone = [extractor.extract(batch) for batch in batches]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(extractor.extract, batches * 10))
+    assert all(np.array_equal(found, alone[n % 4]) for n, found in enumerate(together))
 
 
 def test_features_are_those_of_a_plain_loop():
