@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 import faust
+from faust.tables import TableManager
 from mode import Service
 
 from stream_app.agents.deploy import Deployer
@@ -153,6 +154,19 @@ class Worker(Service):  # type: ignore[misc]
             pause = min(2 * pause, _LONGEST_PAUSE_S)
 
 
+class NoTables(TableManager):  # type: ignore[misc]
+    """Faust pauses for tables that may come, and waits for its own group to recover them. Here there are none."""
+
+    async def on_start(self) -> None:
+        """Begins without a pause."""
+        await self._update_channels()
+        await self.recovery.start()
+
+    async def wait_until_recovery_completed(self) -> bool:
+        """Nothing is to be recovered: the worker comes up while Faust's own group still gathers."""
+        return False
+
+
 def make_dedup_cache(settings: Settings, metrics: Metrics) -> DedupCache:
     """The cache that the settings name, counted by the metrics. Raises FixStreamError where they make no sense."""
     tls = TlsFiles(settings.cache_ca_file, settings.cache_cert_file, settings.cache_key_file)
@@ -176,6 +190,7 @@ def create_app(settings: Settings) -> faust.App:
         broker_credentials=faust_credentials(settings),
         datadir=tempfile.mkdtemp(prefix="fixstream-"),
         store="memory://",
+        TableManager=NoTables,
         topic_partitions=1,
         topic_replication_factor=settings.replication_factor,
         topic_disable_leader=True,
