@@ -12,6 +12,7 @@ from stream_app.models.fleet import Fleet, LoadedVersion
 from stream_app.models.registry import ModelFile, Registry, VersionDetails
 from stream_app.models.session import OnnxSession
 from stream_app.models.trial import try_model
+from stream_app.models.trials import Trials
 from stream_app.records.deployment import Deployment
 from stream_app.settings import Settings
 
@@ -21,7 +22,7 @@ class Loader:
 
     def __init__(self, settings: Settings, registry: Registry) -> None:
         self._settings, self._registry = settings, registry
-        self._tried: set[str] = set()  # digests of files that passed their trial
+        self._trials = Trials(settings)
 
     def load(self, deployment: Deployment, running: Fleet | None = None) -> Fleet:
         """The fleet of a deployment; sessions of ``running`` are used again where the file is the same.
@@ -55,9 +56,9 @@ class Loader:
             # These bytes are hashed, tried and opened: nobody can exchange the file in between.
             if hashlib.sha256(data).hexdigest() != file.digest:
                 raise ModelError(f"{file.path} is not what was fetched: its sha256 is not {file.digest}")
-            if file.digest not in self._tried:
+            if not self._trials.passed(file.digest):
                 try_model(data, str(file.path), settings)
-                self._tried.add(file.digest)
+                self._trials.remember(file.digest)
             return OnnxSession.from_bytes(
                 data, str(file.path), name, file.version, settings.inference_threads, settings.max_batch
             )
