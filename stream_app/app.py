@@ -31,9 +31,9 @@ from stream_app.kafka.rights import faust_group, worker_rights
 from stream_app.kafka.topics import ensure_topics
 from stream_app.locate.pipeline import Locator
 from stream_app.metrics import Metrics
+from stream_app.models.asking import RegistryProcess
 from stream_app.models.fleet import Fleet
 from stream_app.models.loader import Loader
-from stream_app.models.registry import Registry
 from stream_app.records.codec import Codecs
 from stream_app.settings import Settings
 from stream_app.web.guard import GuardedWeb
@@ -47,13 +47,15 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0
 class Worker(Service):  # type: ignore[misc]
     """Brings the worker up (deployment first, captures then) and drains it when it is stopped."""
 
-    def __init__(self, settings: Settings, channel: CaptureChannel, metrics: Metrics, **kwargs: Any) -> None:
+    def __init__(
+        self, settings: Settings, registry: RegistryProcess, channel: CaptureChannel, metrics: Metrics, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.settings, self.channel, self.metrics = settings, channel, metrics
         self.codecs = Codecs(settings.schema_dir)
         self.publisher = Publisher(settings)
         self.cache = make_dedup_cache(settings, metrics)
-        loader = Loader(settings, Registry.of(settings))
+        loader = Loader(settings, registry)
         self.deployer = Deployer(settings, self.codecs, self.publisher, loader, metrics, self._use)
         self.listener = ControlListener(settings, self.codecs, self.deployer.offer)
         self.shadow = ShadowRunner(settings, self.codecs, self.publisher, metrics)
@@ -181,8 +183,11 @@ def make_dedup_cache(settings: Settings, metrics: Metrics) -> DedupCache:
     )
 
 
-def create_app(settings: Settings) -> faust.App:
-    """The Faust app of one worker. Faust's group follows only ``worker_topic``; captures are librdkafka's."""
+def create_app(settings: Settings, registry: RegistryProcess | None = None) -> faust.App:
+    """The Faust app of one worker. Faust's group follows only ``worker_topic``; captures are librdkafka's.
+
+    ``registry`` may have begun already, to be ready sooner.
+    """
     brokers = ";".join(f"kafka://{host.strip()}" for host in settings.bootstrap_servers.split(","))
     app = faust.App(
         faust_group(settings),
@@ -205,7 +210,7 @@ def create_app(settings: Settings) -> faust.App:
     app.web = GuardedWeb(app, settings.web_max_connections, settings.web_idle_s)
     metrics = Metrics()
     channel = CaptureChannel(app, settings, metrics)
-    worker = Worker(settings, channel, metrics)
+    worker = Worker(settings, registry or RegistryProcess(settings), channel, metrics)
     app.service(worker)
     add_views(app, metrics, worker.refresh, worker.state)
     door = WorkerDoor(settings, channel, worker.deployer, metrics, draining=lambda: worker.draining)

@@ -167,7 +167,8 @@ class Deployer:
 
     async def _load(self, deployment: Deployment) -> Fleet:
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, self._loader.load, deployment, self.fleet)
+        thread = None if self.fleet is None else self._thread  # no captures are delayed where there is no model
+        return await loop.run_in_executor(thread, self._loader.load, deployment, self.fleet)
 
     def _take(self, fleet: Fleet) -> None:
         self._use(fleet)

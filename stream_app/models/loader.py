@@ -6,6 +6,7 @@ import hashlib
 
 from stream_app.breaker import CircuitBreaker
 from stream_app.errors import ModelError
+from stream_app.models.asking import RegistryProcess
 from stream_app.models.base import LocatingModel
 from stream_app.models.check import read_model
 from stream_app.models.fleet import Fleet, LoadedVersion
@@ -20,7 +21,7 @@ from stream_app.settings import Settings
 class Loader:
     """Blocking: not for the event loop."""
 
-    def __init__(self, settings: Settings, registry: Registry) -> None:
+    def __init__(self, settings: Settings, registry: Registry | RegistryProcess) -> None:
         self._settings, self._registry = settings, registry
         self._trials = Trials(settings)
 

@@ -10,14 +10,17 @@ import re
 import shutil
 import tempfile
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from stream_app.errors import ModelError, ModelNotFound, RegistryUnavailable
 from stream_app.models.access import RegistryAccess
 from stream_app.models.artifact import download_model
-from stream_app.settings import Settings
+
+if TYPE_CHECKING:
+    from stream_app.settings import Settings  # the process that asks goes without
 
 log = logging.getLogger(__name__)
 _DIGEST_TAG = "fixstream.sha256"
@@ -58,7 +61,7 @@ class Registry:
     def __init__(
         self,
         uri: str,
-        cache_dir: Path,
+        cache_dir: Path | str,
         max_bytes: int | None = None,
         *,
         token: str | None = None,
@@ -70,19 +73,17 @@ class Registry:
         """
         self._access = RegistryAccess(uri, token)
         self._uri, self.where = uri, self._access.where
-        self._cache, self._max_bytes, self._require_digest = cache_dir, max_bytes, require_digest
+        self._cache, self._max_bytes, self._require_digest = Path(cache_dir), max_bytes, require_digest
 
     @classmethod
     def of(cls, settings: Settings) -> Registry:
         """The registry that the settings name. Raises SettingsError."""
-        token = settings.registry_token
-        return cls(
-            settings.registry_uri,
-            Path(settings.model_cache_dir).expanduser(),
-            settings.max_model_bytes,
-            token=None if token is None else token.get_secret_value(),
-            require_digest=settings.require_digest,
-        )
+        return cls(**registry_options(settings))
+
+    def warm(self) -> None:
+        """Imports and opens what asking needs, which takes a second or two; where that fails, asking will say so."""
+        with suppress(RegistryUnavailable), self._access.asking():
+            self._access.client()
 
     def fetch(self, name: str, ref: str) -> ModelFile:
         """The model that ``ref`` names now: an ``@alias``, a version number, or a stage such as Production.
@@ -97,7 +98,7 @@ class Registry:
                 version, expected = str(found.version), self._expected(name, found)
                 digest = expected if self._intact(expected) else self._download(name, found)
         except RegistryUnavailable as error:
-            return self._remembered(name, ref, error)
+            return self.remembered(name, ref, error)
         if expected not in (None, digest):
             raise ModelError(
                 f"model {name} version {version}: its file's sha256 is {digest}, not {expected}, as it was when it was "
@@ -106,6 +107,17 @@ class Registry:
         self._remember(name, ref, version, digest)
         self._remember(name, _pin(found), version, digest)
         return ModelFile(self._path(digest), version, digest, from_cache=False)
+
+    def remembered(self, name: str, ref: str, error: RegistryUnavailable) -> ModelFile:
+        """What ``ref`` named last, from the cache, as the registry has answered with ``error``. Raises as ``fetch``."""
+        known = self._known(name, ref)
+        if known is None:
+            raise RegistryUnavailable(f"{error}; the cache {self._cache} does not hold {name} {ref} either") from error
+        version, digest = known
+        if not self._intact(digest):
+            raise RegistryUnavailable(f"{error}; the cached file of {name} {ref} is missing or damaged") from error
+        log.warning("%s; going on with version %s of %s from the cache on disk", error, version, name)
+        return ModelFile(self._path(digest), version, digest, from_cache=True)
 
     def resolve(self, name: str, ref: str) -> str:
         """The version number that ``ref`` names now. Raises ModelNotFound or RegistryUnavailable."""
@@ -234,15 +246,17 @@ class Registry:
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
-    def _remembered(self, name: str, ref: str, error: RegistryUnavailable) -> ModelFile:
-        known = self._known(name, ref)
-        if known is None:
-            raise RegistryUnavailable(f"{error}; the cache {self._cache} does not hold {name} {ref} either") from error
-        version, digest = known
-        if not self._intact(digest):
-            raise RegistryUnavailable(f"{error}; the cached file of {name} {ref} is missing or damaged") from error
-        log.warning("%s; going on with version %s of %s from the cache on disk", error, version, name)
-        return ModelFile(self._path(digest), version, digest, from_cache=True)
+
+def registry_options(settings: Settings) -> dict[str, Any]:
+    """The arguments of the Registry that the settings name, as JSON holds them."""
+    token = settings.registry_token
+    return {
+        "uri": settings.registry_uri,
+        "cache_dir": str(Path(settings.model_cache_dir).expanduser()),
+        "max_bytes": settings.max_model_bytes,
+        "token": None if token is None else token.get_secret_value(),
+        "require_digest": settings.require_digest,
+    }
 
 
 def _number(value: object) -> float | None:
