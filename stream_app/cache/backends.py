@@ -11,10 +11,6 @@ from threading import Lock
 from typing import Any
 from urllib.parse import urlsplit
 
-import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
-
 from stream_app.cache.base import CacheBackend
 from stream_app.errors import CacheUnavailable, FixStreamError, SettingsError
 
@@ -117,7 +113,13 @@ class RedisCache:
     """Answers in Redis under ``fixstream:``: one MGET a read, one pipeline of SETs with expiry a write."""
 
     def __init__(self, url: str, ttl_s: int, timeout_ms: float, tls_options: Mapping[str, Any]) -> None:
+        # A tenth of a second, that a worker without Redis need not spend.
+        import redis
+        from redis.backoff import NoBackoff
+        from redis.retry import Retry
+
         self._ttl_s, timeout_s = ttl_s, timeout_ms / 1000
+        self._failures = (redis.RedisError, OSError)
         try:
             place = urlsplit(url)
             # Without the user and password that the URL may hold.
@@ -144,7 +146,7 @@ class RedisCache:
             return []
         try:
             values: list[bytes | None] = self._client.mget([_PREFIX + key for key in keys])  # type: ignore[assignment]
-        except (redis.RedisError, OSError) as error:
+        except self._failures as error:
             raise self._unavailable(error) from error
         return values
 
@@ -157,7 +159,7 @@ class RedisCache:
                 for key, value in values.items():
                     pipeline.set(_PREFIX + key, value, ex=self._ttl_s)
                 pipeline.execute()
-        except (redis.RedisError, OSError) as error:
+        except self._failures as error:
             raise self._unavailable(error) from error
 
     def close(self) -> None:
