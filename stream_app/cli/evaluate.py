@@ -8,12 +8,14 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from stream_app.errors import FixesFileError
-from stream_app.records.fix import Fix
+
+if TYPE_CHECKING:
+    from stream_app.records.fix import Fix
 
 # The 1-sigma ellipse holds 1 - exp(-1/2), the 39 % of the field.
 _SHARES = (-math.expm1(-0.5), 0.68, 0.95)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import time
 from typing import TYPE_CHECKING, Annotated
@@ -39,6 +38,8 @@ def follow(
     registry: RegistryUri = None,
 ) -> None:
     """Watch the aliases of the newest deployment, and deploy its routes again when one moves. Ends at Ctrl-C."""
+    import asyncio
+
     from stream_app.errors import SettingsError
     from stream_app.settings import load_settings
 
@@ -133,6 +134,7 @@ class AliasFollower:
 
 
 async def _follow(follower: AliasFollower, every_s: float, where: tuple[str, int] | None, secret: str) -> None:
+    import asyncio
     from contextlib import AsyncExitStack, suppress
 
     from stream_app.models.control import described

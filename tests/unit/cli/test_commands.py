@@ -56,6 +56,17 @@ def test_help_says_what_a_command_does(command: str) -> None:
     assert "Usage" in done.stdout
 
 
+def test_help_waits_for_no_library_that_it_does_not_need() -> None:
+    heavy = "aiohttp asyncio confluent_kafka faust fastavro mlflow numpy onnx onnxruntime pydantic pyproj redis scipy"
+    ask = (
+        "import sys; from stream_app.cli.main import app; app(['--help'], standalone_mode=False); "
+        f"sys.exit(' '.join(sys.modules.keys() & set('{heavy}'.split())))"
+    )
+    done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, timeout=60, check=False)
+    assert "Usage" in done.stdout
+    assert done.stderr.strip() == ""
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
