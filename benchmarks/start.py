@@ -41,7 +41,10 @@ _COMMANDS = {
 
 
 def measure(rounds: int = 5, backlog: int = 3000) -> dict[str, float]:
-    """Medians of ``rounds``: seconds, CPU seconds of the worker and its children; resident MB, now and at most."""
+    """Medians of ``rounds``, s; CPU seconds and resident MB of the worker and its children at the first fix.
+
+    ``rss_mb`` and ``rss_peak_mb`` are of the worker alone when it has worked off a backlog.
+    """
     found: dict[str, list[float]] = {}
     records = _records(backlog)
     with tempfile.TemporaryDirectory() as place, KraftBroker(Path(place)) as bootstrap:
@@ -58,13 +61,16 @@ def measure(rounds: int = 5, backlog: int = 3000) -> dict[str, float]:
             with _worker(settings, folder, 1, _FIX_S) as (worker, start_s):
                 found.setdefault("start_s", []).append(start_s)
                 found.setdefault("start_cpu_s", []).append(_cpu_s(worker.process.pid))
+                family_mb = sum(_memory_mb(pid, "VmRSS") for pid in _family(worker.process.pid))
+                found.setdefault("start_rss_mb", []).append(family_mb)
             if not number:  # fills the caches
                 found.clear()
         settings = _settings(bootstrap, "backlog", registry, folder)
         send_all(settings, records)
         with _worker(settings, folder, backlog, _BACKLOG_S) as (worker, _):
-            memory = _memory_mb(worker.process.pid)
-    return {name: round(median(values), 3) for name, values in found.items()} | memory
+            found["rss_mb"] = [_memory_mb(worker.process.pid, "VmRSS")]
+            found["rss_peak_mb"] = [_memory_mb(worker.process.pid, "VmHWM")]
+    return {name: round(median(values), 3) for name, values in found.items()}
 
 
 def _settings(bootstrap: str, name: str, registry: str, folder: Path) -> Settings:
@@ -106,18 +112,21 @@ def _seconds(command: list[str]) -> float:
     return time.monotonic() - begin
 
 
+def _family(pid: int) -> list[int]:
+    """A process and all that came of it."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *(each for child in children for each in _family(int(child)))]
+
+
 def _cpu_s(pid: int) -> float:
-    """Of a process and of its children that ended, so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+    """Of a process and its children, those that ended, too."""
+    fields = [Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split() for each in _family(pid)]
+    return sum(int(number) for each in fields for number in each[11:15]) / os.sysconf("SC_CLK_TCK")
 
 
-def _memory_mb(pid: int) -> dict[str, float]:
+def _memory_mb(pid: int, field: str) -> float:
     status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
-    return {
-        name: round(int(status[field].split()[0]) / 1024, 1)
-        for name, field in (("rss_mb", "VmRSS"), ("rss_peak_mb", "VmHWM"))
-    }
+    return int(status[field].split()[0]) / 1024
 
 
 def main() -> None:
