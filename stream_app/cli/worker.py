@@ -5,6 +5,10 @@ from __future__ import annotations
 
 def worker() -> None:
     """Run a worker until SIGTERM. Options come from FIXSTREAM_... variables or a .env file."""
+    import gc
+
+    gc.disable()  # it would look through what is imported again and again
+
     from stream_app.models.asking import RegistryProcess
     from stream_app.settings import Guarantee, load_settings
 
@@ -23,6 +27,7 @@ def worker() -> None:
     ensure_topics(settings, worker_rights(settings))
     if settings.delivery is Guarantee.EXACTLY_ONCE:
         Transactions(settings, "start").open()  # brokers tell of this right only when it is used
-    faust.Worker(
-        create_app(settings, registry), loglevel=settings.log_level.lower(), redirect_stdouts=False
-    ).execute_from_commandline()
+    app = create_app(settings, registry)
+    gc.freeze()  # what there is now stays
+    gc.enable()
+    faust.Worker(app, loglevel=settings.log_level.lower(), redirect_stdouts=False).execute_from_commandline()
