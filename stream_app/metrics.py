@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from threading import Lock
 from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from stream_app.records.fix import CacheOutcome
 
 _LATENCY_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
@@ -112,19 +116,23 @@ class Metrics:
             buckets=_LATENCY_BUCKETS,
             registry=self.registry,
         )
+        self._lock = Lock()
         self._hits = self._answered = 0
         self._total_s = 0.0
 
-    def answered(self, outcome: str, *, hit: bool, total_s: float) -> None:
-        """Counts one answered capture; ``outcome`` is the lower-case cache outcome, ``total_s`` from queue to fix."""
-        self._answered += 1
-        self._total_s += total_s
-        if hit:
-            self._hits += 1
-            self.cache_hits.labels(outcome).inc()
-        else:
-            self.cache_misses.inc()
-        self.cache_hit_ratio.set(self._hits / self._answered)
+    def answered(self, outcomes: Mapping[CacheOutcome, int], total_s: float) -> None:
+        """Counts answered captures, by where their answers came from; ``total_s`` from queue to fix, summed."""
+        missed = sum(outcomes.get(outcome, 0) for outcome in (CacheOutcome.MISS, CacheOutcome.DISABLED))
+        with self._lock:
+            self._answered += sum(outcomes.values())
+            self._hits += sum(outcomes.values()) - missed
+            self._total_s += total_s
+            ratio = self._hits / max(self._answered, 1)
+        self.cache_misses.inc(missed)
+        for outcome, count in outcomes.items():
+            if outcome not in (CacheOutcome.MISS, CacheOutcome.DISABLED):
+                self.cache_hits.labels(outcome.value.lower()).inc(count)
+        self.cache_hit_ratio.set(ratio)
 
     def summary(self) -> Summary:
         """What this worker has done so far."""

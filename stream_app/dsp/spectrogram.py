@@ -13,7 +13,7 @@ from stream_app.dsp.features import ChannelLike, FeatureError, whole
 from stream_app.dsp.samples import sample_bytes, to_complex64
 
 _FLOOR = 1e-20  # of full-scale power: -200 dB, where silence is put
-_CHUNK = 8  # channels worked on at once
+_CHUNK = 2**15  # samples worked on at once, about: they stay in the CPU's cache
 
 
 class Spectrogram:
@@ -65,34 +65,35 @@ class Spectrogram:
                     raise ValueError(f"{len(channels)} channels where the model takes {self.max_receivers}")
                 for place, channel in enumerate(channels):
                     view = sample_bytes(channel.samples, channel.datatype, channel.sample_count)
-                    self._time_edges(channel.sample_count)
+                    self._check_length(channel.sample_count)
                     key = channel.datatype, channel.sample_count
                     alike[key].append((index, place, view, channel.gain_db or 0.0))
             except ValueError as error:
                 reasons[index] = str(error)
         for (datatype, count), members in alike.items():
-            for at in range(0, len(members), _CHUNK):
-                indices, places, views, gains = zip(*members[at : at + _CHUNK], strict=True)
+            edges, step = self._time_edges(count), max(1, _CHUNK // count)
+            for at in range(0, len(members), step):
+                indices, places, views, gains = zip(*members[at : at + step], strict=True)
                 with np.errstate(invalid="ignore", over="ignore"):  # found below, and said in words
-                    power = self._power(to_complex64(datatype, views), self._time_edges(count))
+                    power = self._power(to_complex64(datatype, views), edges)
                     out[indices, places] = self._level(power, np.array(gains))
-        for index, channels in enumerate(batch):
-            part = out[index, : len(channels)]
-            if index not in reasons and not np.isfinite(part).all():
-                reasons[index] = "its samples are not finite, or too large for single precision"
+        for index in np.flatnonzero(~np.isfinite(out).all(axis=(1, 2, 3))).tolist():
+            reasons.setdefault(index, "its samples are not finite, or too large for single precision")
         if reasons:
             raise FeatureError(reasons)
-        for index, channels in enumerate(batch):
-            if channels:
+        if self._normalisation != "none":
+            for index, channels in enumerate(batch):
                 self._normalise(out[index, : len(channels)])
         return out
+
+    def _check_length(self, count: int) -> None:
+        need = self._n_fft + (self._frames - 1) * self._hop
+        if count < need:
+            raise ValueError(f"a channel has {count} samples; the spectrogram needs at least {need}")
 
     def _time_edges(self, count: int) -> NDArray[np.int64]:
         """Where each of the output's frames begins among the short-time spectra of ``count`` samples."""
         spectra = (count - self._n_fft) // self._hop + 1
-        if spectra < self._frames:
-            need = self._n_fft + (self._frames - 1) * self._hop
-            raise ValueError(f"a channel has {count} samples; the spectrogram needs at least {need}")
         return np.arange(self._frames, dtype=np.int64) * spectra // self._frames
 
     def _power(self, samples: NDArray[np.complex64], starts: NDArray[np.int64]) -> NDArray[np.float32]:

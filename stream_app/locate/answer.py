@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import struct
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from operator import attrgetter
 
 _LAYOUT = struct.Struct("<7d?")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answer:
     """Position (WGS 84 degrees), covariance (m², east/north), the model's confidence (NaN: none), border."""
 
@@ -22,22 +23,9 @@ class Answer:
     border_mass: float  # posterior mass on the rim of the area of interest, NaN where the model does not say
     border: bool
 
-    def with_border(self, border: bool) -> Answer:
-        """The same answer with its border flag set."""
-        return replace(self, border=border)
-
     def to_bytes(self) -> bytes:
         """A fixed-size little-endian form for the cache: exact, so that a cached fix equals the fresh one."""
-        return _LAYOUT.pack(
-            self.latitude,
-            self.longitude,
-            self.cov_east_m2,
-            self.cov_north_m2,
-            self.cov_east_north_m2,
-            self.confidence,
-            self.border_mass,
-            self.border,
-        )
+        return _LAYOUT.pack(*_values(self))
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Answer | None:
@@ -46,3 +34,6 @@ class Answer:
             return None
         values = _LAYOUT.unpack(data)
         return cls(*values) if all(map(math.isfinite, values[:5])) else None
+
+
+_values = attrgetter(*Answer.__dataclass_fields__)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from threading import Event
 from typing import Protocol
 
 import numpy as np
@@ -45,9 +46,9 @@ class Item:
     answer: Answer | None = None
     outcome: CacheOutcome = CacheOutcome.MISS
     lane: Lane | None = None  # the version that is to answer, or did
-    others: list[Lane] = field(default_factory=list)  # those that stand in for it
-    failures: list[str] = field(default_factory=list)  # what versions before this one did, in words
-    tried: list[str] = field(default_factory=list)  # the versions that looked at it, this one too
+    others: Sequence[Lane] = ()  # those that stand in for it
+    failures: tuple[str, ...] = ()  # what versions before this one did, in words
+    tried: tuple[str, ...] = ()  # the versions that looked at it, this one too
     content: bytes = b""  # digest of what the answer depends on, made when the first version looks
     exact_key: bytes = b""
     feature_key: bytes = b""
@@ -55,6 +56,7 @@ class Item:
     features_of: str = ""  # the parameters that ``features`` were made with
     same_as: Item | None = None  # the equal capture of this batch that is computed in its stead
     follows: Item | None = None  # the same, of a batch that is still under way
+    settled: Event | None = None  # set when its batch has been inferred
 
     @property
     def fallback(self) -> bool:
@@ -71,6 +73,7 @@ class Batch:
     shadow: bool = False  # beside the live answer: it is not counted as traffic
     features_s: float = 0.0
     inference_s: float = 0.0
+    inferred: Event = field(default_factory=Event)
 
     def open_items(self) -> Sequence[tuple[Item, IqCapture]]:
         """Items that still need an answer of their own."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
+from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +17,8 @@ from stream_app.locate.outputs import answers_of, on_rim
 from stream_app.models.contract import INPUT_COUNT, INPUT_FEATURES, INPUT_POSITIONS, INPUT_TIMING
 from stream_app.models.fleet import LoadedVersion
 from stream_app.records.capture import IqCapture
+
+_where = attrgetter("latitude", "longitude", "altitude_m")
 
 
 class Lane:
@@ -39,7 +43,7 @@ class Lane:
                 f"it has {count} channel{'' if count == 1 else 's'}, but model {self.model.name!r} version "
                 f"{self.model.version} takes {self._fewest} to {self._most}: send as many, or build it for others"
             )
-        if self._fewest > 1 and len({(c.latitude, c.longitude, c.altitude_m) for c in capture.channels}) == 1:
+        if self._fewest > 1 and all(map(_where(capture.channels[0]).__eq__, map(_where, capture.channels))):
             first = capture.channels[0]
             return (
                 f"its {count} receivers are all at {first.latitude}, {first.longitude}, {first.altitude_m} m, where "
@@ -52,22 +56,22 @@ class Lane:
         inputs: dict[str, NDArray[np.generic]] = {INPUT_FEATURES: np.stack(features)}
         inputs.update(self._receivers(captures))
         found = answers_of(self.model.infer(inputs), len(captures))
-        return [self.flagged(each) if isinstance(each, Answer) else each for each in found]
+        return [self.flag(each) if isinstance(each, Answer) else each for each in found]
 
-    def flagged(self, answer: Answer) -> Answer:
-        """The answer with its border flag set, by the settings of today."""
-        if np.isnan(answer.border_mass):
-            border = on_rim(answer, self.model.info.area)
+    def flag(self, answer: Answer) -> Answer:
+        """Sets the answer's border flag, by the settings of today."""
+        if math.isnan(answer.border_mass):
+            answer.border = on_rim(answer, self.model.info.area)
         else:
-            border = answer.border_mass > self._border_mass_limit
-        return answer.with_border(bool(border))
+            answer.border = answer.border_mass > self._border_mass_limit
+        return answer
 
     def _receivers(self, captures: Sequence[IqCapture]) -> dict[str, NDArray[np.generic]]:
-        positions = np.zeros((len(captures), self._width, 3))
-        sigma = np.zeros((len(captures), self._width), np.float32)
-        for n, capture in enumerate(captures):
-            for r, channel in enumerate(capture.channels):
-                positions[n, r] = channel.latitude, channel.longitude, channel.altitude_m
-                sigma[n, r] = (channel.start_sigma_ns or 0.0) * 1e-9
         counts = np.array([len(capture.channels) for capture in captures], np.int64)
+        there = np.arange(self._width) < counts[:, None]
+        channels = [channel for capture in captures for channel in capture.channels]
+        positions = np.zeros((*there.shape, 3))
+        positions[there] = [_where(channel) for channel in channels]
+        sigma = np.zeros(there.shape, np.float32)
+        sigma[there] = [(channel.start_sigma_ns or 0.0) * 1e-9 for channel in channels]
         return {INPUT_POSITIONS: positions, INPUT_COUNT: counts, INPUT_TIMING: sigma}

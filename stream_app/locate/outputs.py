@@ -38,10 +38,9 @@ def answers_of(outputs: Mapping[str, NDArray[np.floating]], count: int) -> list[
     missing = np.full(count, math.nan)
     confidence = np.asarray(outputs.get(OUTPUT_CONFIDENCE, missing), np.float64).reshape(count)
     border = np.asarray(outputs.get(OUTPUT_BORDER, missing), np.float64).reshape(count)
+    columns = (position[:, 0], position[:, 1], cov[:, 0, 0], cov[:, 1, 1], cov[:, 0, 1], confidence, border)
     results: list[Answer | str] = []
-    for n in range(count):
-        latitude, longitude = map(float, position[n])
-        east, cross, north = float(cov[n, 0, 0]), float(cov[n, 0, 1]), float(cov[n, 1, 1])
+    for latitude, longitude, east, north, cross, sure, mass in zip(*[c.tolist() for c in columns], strict=True):
         if not all(map(math.isfinite, (latitude, longitude, east, cross, north))):
             results.append("gave a position or covariance that is not finite")
         elif abs(latitude) > 90 or abs(longitude) > 180:
@@ -49,9 +48,7 @@ def answers_of(outputs: Mapping[str, NDArray[np.floating]], count: int) -> list[
         elif east <= 0 or north <= 0 or east * north - cross * cross <= 0:
             results.append("gave a covariance that is not positive definite")
         else:
-            results.append(
-                Answer(latitude, longitude, east, north, cross, float(confidence[n]), float(border[n]), False)
-            )
+            results.append(Answer(latitude, longitude, east, north, cross, sure, mass, False))
     return results
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from weakref import WeakValueDictionary
 
@@ -23,11 +23,13 @@ from stream_app.records.fix import CacheOutcome, Fix
 from stream_app.settings import Settings
 
 _Work = Sequence[tuple[Item, IqCapture]]
+_PATIENCE_S = 60.0
 
 
 class Locator:
     """Stages for a batch, in order: decode, features, infer, finish. Each may run in its own thread.
 
+    Batches pass ``features`` one at a time and in order; later stages may work on several, begun in that order.
     One batch may hold captures of several versions. A capture that its version cannot answer goes to the next live
     one; features are made once for versions with equal parameters.
     """
@@ -36,9 +38,11 @@ class Locator:
         self.fleet, self._cache, self._codecs = fleet, cache, codecs
         self._settings, self._metrics = settings, metrics
         self._lanes = {version: Lane(version, settings.border_mass_limit) for version in fleet.versions}
+        self._only = self._lanes[fleet.live[0]] if len(fleet.live) == 1 else None
         # What is being computed now; an item leaves with its batch, even with one that failed.
         self._under_way: WeakValueDictionary[bytes, Item] = WeakValueDictionary()
-        self._miss = CacheOutcome.DISABLED if settings.cache_url.startswith("none:") else CacheOutcome.MISS
+        self._remembers = not settings.cache_url.startswith("none:")  # else nothing is compared, and no key is made
+        self._miss = CacheOutcome.MISS if self._remembers else CacheOutcome.DISABLED
 
     def locate(self, captures: Sequence[IqCapture]) -> list[Fix | CaptureError]:
         """Fixes of captures that are at hand, through the very stages that the worker uses."""
@@ -65,7 +69,7 @@ class Locator:
     def shadow(self, batch: Batch) -> Batch | None:
         """A batch for the shadow versions of what a live batch has decoded, or None where they see nothing of it."""
         items = []
-        for live in batch.items:
+        for live in batch.items if self.fleet.shadows else ():
             if live.capture is None:
                 continue
             for version in self.fleet.shadowed_by(live.capture.capture_id, _key(live, live.capture)):
@@ -77,32 +81,35 @@ class Locator:
 
     def features(self, batch: Batch) -> None:
         """Looks captures up by their bytes, makes features of the others, looks those up too."""
+        try:
+            self._features(batch)
+        except BaseException:
+            batch.inferred.set()  # it will not be: whoever follows must not wait for ever
+            raise
+
+    def _features(self, batch: Batch) -> None:
         begun = time.perf_counter()
-        leaders: dict[bytes, Item] = {}
         for item, capture in batch.open_items():
             lane = item.lane or self._drawn(item, capture)
-            item.tried.append(lane.model.version)
+            item.tried += (lane.model.version,)
             if why := lane.refusal(capture):
                 item.error = UnanswerableCapture(f"capture {capture.capture_id!r} cannot be answered: {why}")
-                continue
             item.lane = lane
-            item.content = item.content or content_digest(capture)
-            item.exact_key = exact_key(lane.model_part, item.content)
-            leader = leaders.setdefault(item.exact_key, item)
-            item.same_as = None if leader is item else leader
-        self._look_up(list(leaders.values()), [i.exact_key for i in leaders.values()], CacheOutcome.EXACT)
-        if not batch.shadow:
-            self._follow(leaders.values())
+        if self._remembers:
+            self._recall_content(batch)
         self._extract(batch.open_items())
-        computed: dict[bytes, Item] = {}
-        for item, _ in batch.open_items():
-            leader = computed.setdefault(item.feature_key, item)
-            item.same_as = None if leader is item else leader
-        self._look_up(list(computed.values()), [i.feature_key for i in computed.values()], CacheOutcome.FEATURES)
+        if self._remembers:
+            self._recall_features(batch)
         batch.features_s = time.perf_counter() - begun
 
     def infer(self, batch: Batch) -> None:
         """Answers of what no cache knew: one call for each version, and again for what a version failed at."""
+        try:
+            self._infer(batch)
+        finally:
+            batch.inferred.set()
+
+    def _infer(self, batch: Batch) -> None:
         begun = time.perf_counter()
         self._take_over(batch)
         while work := batch.open_items():
@@ -112,7 +119,7 @@ class Locator:
                     by_lane[item.lane].append((item, capture))
             for lane, mine in by_lane.items():
                 self._infer_by(lane, mine)
-            self._extract([(item, capture) for item, capture in batch.open_items() if not item.feature_key])
+            self._extract(batch.open_items())
         batch.inference_s = time.perf_counter() - begun
 
     def finish(self, batch: Batch) -> list[Fix | CaptureError]:
@@ -122,8 +129,8 @@ class Locator:
             if item.same_as is not None:
                 self._copy(item)
             if item.error is not None:
-                item.error.versions = tuple(item.tried)
-            if item.answer is None:
+                item.error.versions = item.tried
+            if item.answer is None or not self._remembers:
                 continue
             stored = item.answer.to_bytes()
             if item.exact_key and item.outcome is not CacheOutcome.EXACT:
@@ -139,14 +146,36 @@ class Locator:
 
     def _drawn(self, item: Item, capture: IqCapture) -> Lane:
         """The version that is to answer: the drawn one, or where it rests or cannot, the next that can."""
+        if self._only is not None:
+            return self._only
         order = [self._lanes[v] for v in self.fleet.order(capture.capture_id, _key(item, capture))]
         able = [lane for lane in order if not lane.refusal(capture)]
         awake = [lane for lane in able if not lane.version.breaker.resting]
         first = (awake or able or order)[0]
         if first is not order[0]:
-            item.failures.append(f"version {order[0].model.version} is suspended or cannot take it")
+            item.failures += (f"version {order[0].model.version} is suspended or cannot take it",)
         item.others = [lane for lane in awake if lane is not first]
         return first
+
+    def _recall_content(self, batch: Batch) -> None:
+        leaders: dict[bytes, Item] = {}
+        for item, capture in batch.open_items():
+            if item.lane is None:
+                continue
+            item.content = item.content or content_digest(capture)
+            item.exact_key = exact_key(item.lane.model_part, item.content)
+            leader = leaders.setdefault(item.exact_key, item)
+            item.same_as = None if leader is item else leader
+        self._look_up(list(leaders.values()), list(leaders), CacheOutcome.EXACT)
+        if not batch.shadow:
+            self._follow(leaders.values(), batch)
+
+    def _recall_features(self, batch: Batch) -> None:
+        computed: dict[bytes, Item] = {}
+        for item, _ in batch.open_items():
+            leader = computed.setdefault(item.feature_key, item)
+            item.same_as = None if leader is item else leader
+        self._look_up(list(computed.values()), list(computed), CacheOutcome.FEATURES)
 
     def _look_up(self, items: list[Item], keys: list[bytes], outcome: CacheOutcome) -> None:
         if not items:
@@ -154,12 +183,13 @@ class Locator:
         for item, stored in zip(items, self._cache.get_many(keys), strict=True):
             answer = Answer.from_bytes(stored) if stored is not None else None
             if answer is not None and item.lane is not None:
-                item.answer, item.outcome = item.lane.flagged(answer), outcome
+                item.answer, item.outcome = item.lane.flag(answer), outcome
 
-    def _follow(self, items: Iterable[Item]) -> None:
+    def _follow(self, items: Iterable[Item], batch: Batch) -> None:
         """Leaves to the batches before this one what they compute already."""
         for item in items:
             if item.answer is None:
+                item.settled = batch.inferred
                 item.follows = self._under_way.get(item.exact_key)
                 if item.follows is None:
                     self._under_way[item.exact_key] = item
@@ -171,6 +201,9 @@ class Locator:
             before, item.follows = item.follows, None
             if before is None or item.capture is None:
                 continue
+            if before.settled is not None:
+                # That batch was begun before this one, and waits for none after it: it ends soon, or never will.
+                before.settled.wait(_PATIENCE_S)
             if before.answer is not None:
                 _take(item, before)
             elif before.error is not None:
@@ -191,7 +224,9 @@ class Locator:
             for item, _ in mine:
                 item.features_of = features_of
         for item, capture in work:
-            if item.lane is not None and item.features is not None and item.error is None:
+            if not self._remembers or item.feature_key or item.error is not None:
+                continue
+            if item.lane is not None and item.features is not None:
                 item.feature_key = feature_key(item.lane.model_part, capture, item.features)
 
     def _extract_by(self, extractor: FeatureExtractor, work: _Work) -> None:
@@ -242,15 +277,16 @@ class Locator:
             if isinstance(result, Answer):
                 item.answer = result
                 continue
-            item.failures.append(f"version {version} {result}")
+            item.failures += (f"version {version} {result}",)
             self._metrics.version_failures.labels(version).inc()
             self._pass_on(item, capture, lane)
 
     def _pass_on(self, item: Item, capture: IqCapture, lane: Lane) -> None:
         if item.others:
-            item.lane, item.feature_key = item.others.pop(0), b""
-            item.tried.append(item.lane.model.version)
-            item.exact_key = exact_key(item.lane.model_part, item.content)
+            item.lane, item.others = item.others[0], item.others[1:]
+            item.tried += (item.lane.model.version,)
+            item.feature_key = b""
+            item.exact_key = exact_key(item.lane.model_part, item.content) if self._remembers else b""
         else:
             item.error = UnanswerableCapture(
                 f"capture {capture.capture_id!r}: model {lane.model.name!r} {'; '.join(item.failures)}; "
@@ -273,14 +309,15 @@ class Locator:
         metrics = self._metrics
         metrics.latency.labels("features").observe(batch.features_s)
         metrics.latency.labels("inference").observe(batch.inference_s)
-        for fix in fixes:
-            if isinstance(fix, Fix):
-                metrics.latency.labels("queue").observe(fix.timings.queue_ms / 1e3)
-                hit = fix.cache not in (CacheOutcome.MISS, CacheOutcome.DISABLED)
-                metrics.answered(fix.cache.value.lower(), hit=hit, total_s=fix.timings.total_ms / 1e3)
-                metrics.version_captures.labels(fix.model_version).inc()
-                if fix.fallback:
-                    metrics.fallbacks.labels(fix.model_version).inc()
+        answered = [fix for fix in fixes if isinstance(fix, Fix)]
+        queue = metrics.latency.labels("queue")
+        for fix in answered:
+            queue.observe(fix.timings.queue_ms / 1e3)
+        metrics.answered(Counter(fix.cache for fix in answered), sum(fix.timings.total_ms for fix in answered) / 1e3)
+        for version, count in Counter(fix.model_version for fix in answered).items():
+            metrics.version_captures.labels(version).inc(count)
+        for version, count in Counter(fix.model_version for fix in answered if fix.fallback).items():
+            metrics.fallbacks.labels(version).inc(count)
 
 
 def _take(item: Item, other: Item) -> None:

@@ -10,7 +10,8 @@ MAX_CHANNELS = 32
 BYTES_PER_SAMPLE = {"cu8": 2, "ci8": 2, "ci16_le": 4, "ci32_le": 8, "cf32_le": 8}
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen, as all that is made for each capture: a frozen one takes six times as long to make.
+@dataclass(slots=True)
 class Channel:
     """One receiver's samples. Field meanings are those of ``schemas/iq_capture``."""
 
@@ -31,7 +32,7 @@ class Channel:
     overload: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class IqCapture:
     """The channels of one slot, to be answered with one fix."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from io import BytesIO
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,11 @@ _MARKER = b"\xc3\x01"
 _HEADER_BYTES = 10  # marker and fingerprint
 _CHANNEL_FIELDS = tuple(Channel.__dataclass_fields__)
 _channel_values = attrgetter(*_CHANNEL_FIELDS)
+_channel_fields = itemgetter(*_CHANNEL_FIELDS)
+_FIX_FIELDS = tuple(Fix.__dataclass_fields__)
+_FIX_NAMES = tuple("captured_at" if name == "captured_at_us" else name for name in _FIX_FIELDS)  # the schema's
+_TIMINGS_FIELDS = tuple(Timings.__dataclass_fields__)
+_fix_values, _timings_values = attrgetter(*_FIX_FIELDS), attrgetter(*_TIMINGS_FIELDS)
 
 
 class Codecs:
@@ -76,7 +81,7 @@ class Codecs:
             network=record["network"],
             captured_at_us=record["captured_at"],
             center_frequency_hz=record["center_frequency_hz"],
-            channels=tuple([Channel(**channel) for channel in record["channels"]]),
+            channels=tuple([Channel(*_channel_fields(channel)) for channel in record["channels"]]),
             metadata=record["metadata"],
         )
         check_capture(capture)
@@ -84,9 +89,9 @@ class Codecs:
 
     def encode_fix(self, fix: Fix) -> bytes:
         """The record of a fix. Raises FixStreamError where a field does not fit the schema's type."""
-        record = asdict(fix)
-        record["captured_at"] = record.pop("captured_at_us")
         try:
+            record = dict(zip(_FIX_NAMES, _fix_values(fix), strict=True))
+            record["timings"] = dict(zip(_TIMINGS_FIELDS, _timings_values(fix.timings), strict=True))
             record["cache"] = fix.cache.value
             return _encode(record, self._fixes)
         except Exception as error:

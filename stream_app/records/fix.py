@@ -16,7 +16,7 @@ class CacheOutcome(StrEnum):
     DISABLED = "DISABLED"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Timings:
     """Milliseconds. The stages are those of the capture's micro-batch; total is captured queue entry to fix made."""
 
@@ -26,7 +26,7 @@ class Timings:
     total_ms: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Fix:
     """Field meanings are those of ``schemas/fix``."""
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import astuple
 from itertools import combinations
 from typing import Any
 
@@ -142,7 +143,7 @@ def test_the_share_of_repeats_has_an_earlier_captures_channels_under_a_name_of_i
     repeated = 0
     pairs = _pairs(network({"samples": 64}), 200, repeats=0.3)
     for capture, truth in pairs:
-        before = seen.setdefault(capture.channels, truth)
+        before = seen.setdefault(tuple(map(astuple, capture.channels)), truth)
         repeated += before is not truth
         assert truth.capture_id == capture.capture_id
         assert (before.latitude, before.longitude, before.emitter) == (truth.latitude, truth.longitude, truth.emitter)
