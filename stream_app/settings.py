@@ -75,7 +75,8 @@ class Settings(BaseSettings):
     # Micro-batches
     max_batch: int = Field(32, ge=1, description="captures a micro-batch at most")
     max_wait_ms: float = Field(10.0, ge=0, description="age of the oldest capture at which a batch leaves, ms")
-    max_in_flight: int = Field(4, ge=1, description="micro-batches between consumer and acknowledgement")
+    max_in_flight: int = Field(4, ge=1, description="micro-batches that are worked on at a time")
+    max_undelivered: int = Field(32, ge=1, description="micro-batches between consumer and acknowledgement")
     drain_timeout_s: float = Field(30.0, gt=0, description="longest drain on SIGTERM, s")
 
     # Model
@@ -92,6 +93,7 @@ class Settings(BaseSettings):
     suspend_s: float = Field(30.0, gt=0, description="how long a version is suspended, s")
     shadow_queue: int = Field(4, ge=1, description="micro-batches that may wait for shadow versions; more are dropped")
     inference_threads: int = Field(1, ge=1, description="ONNX Runtime intra-op threads")
+    inference_batches: int = Field(2, ge=1, description="micro-batches that are inferred at a time")
 
     # Cache
     cache_url: str = Field("memory://", description="memory://, redis://host:port/db, rediss://..., or none://")

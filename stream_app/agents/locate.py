@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 class LocateRunner:
     """Runs batches so that the stages of successive ones overlap, at most ``max_in_flight`` at a time.
 
-    Two single-thread executors keep the batches' order: one decodes and extracts, one infers and encodes.
+    One thread decodes and extracts; ``inference_batches`` threads infer and encode. Delivery keeps the order.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class LocateRunner:
         self._delivery = delivery
         self._metrics, self._shadow, self._locator = metrics, shadow, locator
         self._front = ThreadPoolExecutor(1, thread_name_prefix="features")
-        self._back = ThreadPoolExecutor(1, thread_name_prefix="inference")
+        self._back = ThreadPoolExecutor(settings.inference_batches, thread_name_prefix="inference")
         self._slots = asyncio.Semaphore(settings.max_in_flight)
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -67,7 +67,12 @@ class LocateRunner:
 
     async def _run(self, batch: MicroBatch, place: Place) -> None:
         try:
-            outputs = await self._outputs(batch.records)
+            try:
+                outputs = await self._outputs(batch.records)
+            finally:
+                self._slots.release()
+            for record in batch.records:
+                record.value = None  # memory is for captures that have no answer yet
             await self._delivery.deliver(place, outputs)
             for output in outputs:
                 if output.topic == self._settings.dead_letter_topic:
@@ -77,7 +82,6 @@ class LocateRunner:
                 self._metrics.latency.labels("end_to_end").observe(now - record.received_at)
         finally:
             self._metrics.in_flight.dec()
-            self._slots.release()
 
     async def _outputs(self, records: list[RawRecord]) -> list[Output]:
         loop, locator = asyncio.get_running_loop(), self._locator()

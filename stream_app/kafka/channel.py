@@ -31,16 +31,16 @@ _RECEIVE_BYTES = 100_000_000  # librdkafka's own default
 _PAUSE_AFTER_S = 1.0  # a pause throws away what librdkafka has read ahead: only for a stall, not for a full moment
 
 
-def why_leave(pending: Sequence[RawRecord], in_flight: int, settings: Settings, now: float) -> tuple[str | None, float]:
+def why_leave(pending: Sequence[RawRecord], at_work: int, settings: Settings, now: float) -> tuple[str | None, float]:
     """Why the captures that wait leave now as a batch, or None and how long to wait for company, seconds."""
     if not pending:
         return None, _TICK_S
     if len(pending) >= settings.max_batch:
         return "full", 0.0
-    if not in_flight:
+    if not at_work:
         return "idle", 0.0
     left = settings.max_wait_ms / 1e3 - (now - pending[0].received_at)
-    # A batch in flight may finish sooner than the age is reached: look again often.
+    # A batch that is worked on may be answered sooner than the age is reached: look again often.
     return ("age", 0.0) if left <= 0 else (None, min(left, 0.002))
 
 
@@ -59,6 +59,7 @@ class CaptureChannel(faust.Channel[MicroBatch]):  # type: ignore[misc,unused-ign
         self._thread: threading.Thread | None = None
         self._changed = threading.Condition()
         self._tracker = OffsetTracker()
+        self._at_work: set[int] = set()  # numbers of batches that have no answers yet
         self._pending: list[RawRecord] = []
         self._offered: deque[RawRecord] = deque()
         self._member: object | None = None
@@ -99,12 +100,18 @@ class CaptureChannel(faust.Channel[MicroBatch]):  # type: ignore[misc,unused-ign
         self._thread = threading.Thread(target=self._run, name="captures", daemon=True)
         self._thread.start()
 
+    def answered(self, batch: MicroBatch) -> None:
+        """``batch`` has its answers: another one may be worked on while they are delivered."""
+        with self._changed:
+            self._at_work.discard(batch.number)
+            self._changed.notify_all()
+        self._dispatch_offered()
+
     def done(self, batch: MicroBatch) -> None:
         """All outputs of ``batch`` are acknowledged by the broker: its offsets may be committed."""
         with self._changed:
             self._tracker.done(batch)
-            self._changed.notify_all()
-        self._dispatch_offered()
+        self.answered(batch)
 
     def claim(self, batches: Sequence[MicroBatch]) -> Claim:
         """What of these batches may be answered now."""
@@ -115,7 +122,7 @@ class CaptureChannel(faust.Channel[MicroBatch]):  # type: ignore[misc,unused-ign
         """A capture by another door, on the event loop: it joins the stream's next micro-batch, or makes its own."""
         with self._changed:
             self._offered.append(record)
-            alone, busy = self._listening, self.in_flight > 0
+            alone, busy = self._listening, bool(self._at_work)
         if alone:
             wait_s = self._settings.max_wait_ms / 1e3 if busy else 0.0
             asyncio.get_running_loop().call_later(wait_s, self._dispatch_offered)
@@ -138,10 +145,15 @@ class CaptureChannel(faust.Channel[MicroBatch]):  # type: ignore[misc,unused-ign
         """While the consumer's thread waits for the stream, offered captures leave from here, on the event loop."""
         settings = self._settings
         with self._changed:
-            if not self._listening or self.in_flight >= settings.max_in_flight:
-                return  # the consumer's thread takes them along, or done() comes back here
+            if not self._listening or self._full:
+                return  # the consumer's thread takes them along, or answered() comes back here
             records = [self._offered.popleft() for _ in range(min(len(self._offered), settings.max_batch))]
         self._dispatch(records, "offered")
+
+    @property
+    def _full(self) -> bool:
+        settings = self._settings
+        return len(self._at_work) >= settings.max_in_flight or self.in_flight >= settings.max_undelivered
 
     # The rest runs in the consumer's thread.
 
@@ -170,11 +182,12 @@ class CaptureChannel(faust.Channel[MicroBatch]):  # type: ignore[misc,unused-ign
                 "max.poll.interval.ms": settings.max_poll_interval_ms,
                 "heartbeat.interval.ms": max(settings.session_timeout_ms // 10, 300),
                 "fetch.wait.max.ms": 50,
-                "fetch.message.max.bytes": settings.max_message_bytes,
+                "fetch.message.max.bytes": 2_097_152,  # brokers send larger records all the same
                 # Also what a zstd batch may become when it is unpacked: at least the largest record we answer to.
                 "receive.message.max.bytes": min(max(_RECEIVE_BYTES, dead_letter_bytes(settings)), 2**31 - 1),
                 # Bounds the memory of what librdkafka reads ahead, whatever the lag.
-                "queued.max.messages.kbytes": 65_536,
+                "queued.max.messages.kbytes": 16_384,
+                "fetch.queue.backoff.ms": 10,  # by default a full queue is not filled again for a second
             },
             logger=log,
         )
@@ -192,8 +205,8 @@ class CaptureChannel(faust.Channel[MicroBatch]):  # type: ignore[misc,unused-ign
     def _turn(self, consumer: Consumer) -> None:
         self._commit(consumer, asynchronous=True)
         self._measure_lag(consumer)
-        settings, full = self._settings, self.in_flight >= self._settings.max_in_flight
-        if full or self._draining:
+        settings = self._settings
+        if self._full or self._draining:
             now = time.monotonic()
             self._full_since = self._full_since or now
             if self._draining:
@@ -202,7 +215,7 @@ class CaptureChannel(faust.Channel[MicroBatch]):  # type: ignore[misc,unused-ign
                 self._set_paused(consumer, True)
                 self._take(consumer, consumer.consume(settings.max_batch, 0))
             with self._changed:
-                if self.in_flight >= settings.max_in_flight or self._draining:
+                if self._full or self._draining:
                     self._changed.wait(_TICK_S / 10)
             return
         self._full_since = None
@@ -212,7 +225,7 @@ class CaptureChannel(faust.Channel[MicroBatch]):  # type: ignore[misc,unused-ign
         if room > 0:
             self._take(consumer, consumer.consume(room, 0))
         self._take_offered(settings.max_batch)
-        reason, wait_s = why_leave(self._pending, self.in_flight, settings, time.perf_counter())
+        reason, wait_s = why_leave(self._pending, len(self._at_work), settings, time.perf_counter())
         if reason is not None:
             # A paused poll may have added a few over max_batch.
             leaving, self._pending = self._pending[: settings.max_batch], self._pending[settings.max_batch :]
@@ -278,6 +291,7 @@ class CaptureChannel(faust.Channel[MicroBatch]):  # type: ignore[misc,unused-ign
         batch = MicroBatch(records, reason)
         with self._changed:
             self._tracker.add(batch)
+            self._at_work.add(batch.number)
         if self._loop is not None:
             asyncio.run_coroutine_threadsafe(self.put(batch), self._loop)
 

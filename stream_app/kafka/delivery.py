@@ -68,6 +68,7 @@ class Delivery:
     async def deliver(self, place: Place, outputs: list[Output]) -> None:
         """Returns when the answers are safe and their offsets committed, or sure to be."""
         place.outputs = outputs
+        self._channel.answered(place.batch)
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._run())
         await place.delivered

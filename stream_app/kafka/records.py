@@ -14,7 +14,7 @@ Partition = tuple[str, int]  # topic, number
 _BATCH_IDS = count()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RawRecord:
     """A record as it was read, or a capture that came by another door and waits for its answer.
 
@@ -47,7 +47,7 @@ class MicroBatch:
     number: int = field(default_factory=lambda: next(_BATCH_IDS))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Output:
     """A record to be sent. ``source`` is the partition whose record it answers: who lost it must not answer."""
 

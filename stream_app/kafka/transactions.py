@@ -102,7 +102,7 @@ class Transactions:
                 "transactional.id": self._id,
                 "transaction.timeout.ms": self._settings.transaction_timeout_ms,
                 "compression.type": "lz4",
-                "linger.ms": 0,
+                "linger.ms": 20,
                 "log_level": 2,  # what goes wrong is raised, and said by whoever tries again
                 "message.max.bytes": dead_letter_bytes(self._settings),
             },

@@ -31,7 +31,7 @@ consumer of `positions` would get them.
 
 - **lost**: captures that Kafka acknowledged and nobody answered. Must be 0.
 - **twice**: captures answered more than once. Must be 0 under `exactly_once`. Under `at_least_once` no more answers may
-  be repeated than were in flight, for each disturbance (`max_in_flight` + 1) x `max_batch`.
+  be repeated than were in flight, for each disturbance (`max_undelivered` + 1) x `max_batch`.
 - **out_of_order**: captures first answered after a later one of their key. Must be 0.
 - **wrong**: answers that are not the capture's own, whatever the cache, the model or a mix-up made of it. Must be 0.
 - **longest gap**: the longest time in which the reader got nothing at all although something was owed.

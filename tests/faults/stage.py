@@ -259,4 +259,4 @@ class Stage:
     @property
     def most_again(self) -> int:
         """Answers that at_least_once may repeat: what is in flight or waits to be committed, at each disturbance."""
-        return self.disturbances * (self.settings.max_in_flight + 1) * self.settings.max_batch
+        return self.disturbances * (self.settings.max_undelivered + 1) * self.settings.max_batch

@@ -83,3 +83,40 @@ def test_answers_of_a_partition_that_was_lost_meanwhile_are_not_sent() -> None:
         return line.sent
 
     assert [value for group in asyncio.run(run()) for value in group] == []
+
+
+class HeldLine(Line):
+    """Acknowledges when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told = asyncio.Event()
+
+    async def send(self, outputs: Sequence[Output]) -> None:
+        await self.told.wait()
+        await super().send(outputs)
+
+
+@pytest.mark.parametrize(("undelivered", "handed_out"), [(8, 2), (1, 1)])
+def test_while_a_batch_is_delivered_the_next_is_worked_on(undelivered: int, handed_out: int) -> None:
+    settings = SETTINGS.model_copy(update={"max_in_flight": 1, "max_undelivered": undelivered, "max_batch": 1})
+
+    async def run() -> tuple[int, int]:
+        line, loop = HeldLine(), asyncio.get_running_loop()
+        channel = CaptureChannel(faust.App("delivery"), settings)
+        delivery = Delivery(settings, channel, line, Metrics(), "tested")  # type: ignore[arg-type]
+        handed: asyncio.Queue[MicroBatch] = asyncio.Queue()
+        channel._loop, channel._listening, channel.put = loop, True, handed.put  # type: ignore[method-assign]
+        for _ in range(3):
+            channel.offer(RawRecord(b"", None, *SOURCE, 0, 0.0, reply=lambda _: None))
+        first = await handed.get()
+        before = channel.in_flight
+        delivered = asyncio.create_task(delivery.deliver(delivery.enter(first), []))
+        await asyncio.sleep(0)
+        during = channel.in_flight
+        line.told.set()
+        await delivered
+        delivery.close()
+        return before, during
+
+    assert asyncio.run(run()) == (1, handed_out)
