@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test lint bench peers control-drill http-load faults fuzz audit lock
+.PHONY: demo test lint bench bench-quick peers control-drill http-load faults fuzz audit lock
 
 $(BIN)/pip:
 	@$(PYTHON) -m venv $(VENV)
@@ -31,9 +31,13 @@ lint: $(VENV)/.stamp-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Captures a second of one worker on real Kafka, beside a bare loop in one process.
-bench: $(VENV)/.stamp-dev
-	$(BIN)/python -m benchmarks.first_measurement $(ARGS)
+# A worker beside its floors and its peers, on real Kafka: some 20 minutes. Writes build/bench.json, docs/benchmarks.md
+# and docs/capacity.md; bench-quick is one short round of the same and writes only the figures.
+bench: $(VENV)/.stamp-dev peers
+	$(BIN)/python -m benchmarks.run $(ARGS)
+
+bench-quick: $(VENV)/.stamp-dev peers
+	$(BIN)/python -m benchmarks.run --quick
 
 # The benchmark's peers have an environment of their own: quixstreams wants an older confluent-kafka than the lock has.
 PEERS := build/bench-venv
