@@ -102,7 +102,10 @@ class Transactions:
                 "transactional.id": self._id,
                 "transaction.timeout.ms": self._settings.transaction_timeout_ms,
                 "compression.type": "lz4",
-                "linger.ms": 20,
+                "linger.ms": 20,  # the commit sends what lingers; sent singly, each record wakes a thread
+                # A transaction that follows at once is put off until the broker has ended the one before, some
+                # milliseconds; by default it is asked again after 100. Doubles with each retry.
+                "retry.backoff.ms": 5,
                 "log_level": 2,  # what goes wrong is raised, and said by whoever tries again
                 "message.max.bytes": dead_letter_bytes(self._settings),
             },
