@@ -1,6 +1,6 @@
 """How throughput and cost grow with receivers, samples, batch and workers, and the model that capacity is planned by.
 
-The model: microseconds of CPU a capture = frame + R (a + b S) + P (c + d S), for R receivers of S samples and their
+The model: microseconds of CPU a capture = frame + R (a + b S) + c P, for R receivers of S samples and their
 P = R (R - 1) / 2 pairs. It is fitted (least squares of relative errors, no term below zero) to the points of one axis
 at a time, and checked on points that no fit has seen.
 """
@@ -22,15 +22,16 @@ from stream_app.models.reference import build_tdoa
 
 _SAMPLES, _RECEIVERS, _BATCH = 4480, 3, 32
 _DISTINCT = 64
-_MOST_BYTES = 150_000_000  # of a backlog
-_MOST_RECORDS = 4000
+_MOST_BYTES = 300_000_000  # of a backlog
+_MOST_RECORDS = 6000
 _AXES: dict[str, tuple[int, ...]] = {
     "receivers": (2, 3, 5, 8),
-    "samples": (1024, 4480, 16384, 65536),
+    "samples": (1024, 2048, 4480, 8192, 16384, 65536),
     "batch": (1, 4, 32, 128),
     "workers": (1, 2),
 }
-_UNSEEN = ((5, 16384), (8, 1024))  # receivers, samples
+_LONGEST = 16384  # samples that the model is for
+_UNSEEN = ((5, 16384), (8, 1024), (5, 1024))  # receivers, samples
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ def _run(bench: Bench, seconds: float, receivers: int, samples: int, batch: int,
 
 def _terms(receivers: int, samples: int) -> list[float]:
     pairs = receivers * (receivers - 1) / 2
-    return [1.0, receivers, receivers * samples / 1e3, pairs, pairs * samples / 1e3]
+    return [1.0, receivers, receivers * samples / 1e3, pairs]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +97,9 @@ class CostModel:
 
     @classmethod
     def of(cls, points: Sequence[Point]) -> CostModel:
-        """Fitted to the receivers and samples axes."""
-        fitted = [point for point in points if point.axis in ("receivers", "samples")]
+        """Fitted to the receivers and samples axes, as far as captures stay in the CPU's caches."""
+        single = [point for point in points if point.axis in ("receivers", "samples")]
+        fitted = [point for point in single if point.samples <= _LONGEST]
         rows = np.array([_terms(point.receivers, point.samples) for point in fitted])
         cost = np.array([point.run.cpu_us for point in fitted])
         found, _ = nnls(rows / cost[:, None], np.ones(len(cost)))

@@ -43,6 +43,7 @@ class Running(Protocol):
 
     @property
     def process(self) -> subprocess.Popen[bytes]: ...
+    def wait_ready(self) -> object: ...
     def stop(self) -> object: ...
 
 
@@ -172,7 +173,9 @@ class Bench:
         with _Ends(self.broker.bootstrap, topic) as ends:
             eventually(lambda: ends.total() > 0 or _ended(contenders), _START_S, "the first answer")
             assert not _ended(contenders), "a contender ended before it answered"
-            time.sleep(warm_s)
+            for contender in contenders[1:]:
+                contender.wait_ready()
+            time.sleep(warm_s * len(contenders))
             begin_ms, used = time.time() * 1e3, _cpu_s(contenders)
             until = time.monotonic() + seconds
             while time.monotonic() < until and ends.total() < _NEARLY * count:
@@ -201,6 +204,9 @@ class ModuleProcess:
         environment = os.environ | {"TMPDIR": str(log.parent)}  # where some keep their state
         with log.open("wb") as out:
             self.process = subprocess.Popen(command, stdout=out, stderr=out, cwd=brokers.ROOT, env=environment)
+
+    def wait_ready(self) -> None:
+        """Nothing tells; it is alone, and its first answer is waited for."""
 
     def stop(self) -> int:
         """SIGTERM, and SIGKILL for it and its children where that does not help."""

@@ -21,13 +21,13 @@ from stream_app.settings import Settings
 from tests.support.brokers import ROOT
 
 JSON = ROOT / "build" / "bench.json"
-_COUNTS = {"W1": 3000, "W2": 8000, "repeats": 16_000, "W3": 200_000, "W4": 2500, "W5": 3000}
+_COUNTS = {"W1": 6000, "W2": 8000, "repeats": 16_000, "W3": 200_000, "W4": 2500, "W5": 3000}
 _COMPARED = (W1, W2, W4)
 _NEAR = 0.9  # of the best peer in the first round: who is below it is not run again
 _ALWAYS = "confluent-kafka, batch 32"
 _PLAIN = "faust-streaming, take 32"
 _BARE = 1500  # captures of the bare loop
-_CORE = "0"
+_CORE, _OTHER_CORE = "0", "1"
 _FLOOR_WARM_S = 0.1
 WORKER, FLOOR = "FixStream", "consume and produce"
 
@@ -43,12 +43,14 @@ class Rounds:
         self.backlogs = {w.name: bench.backlog(w, int(scale * _COUNTS[w.name])) for w in BY_NAME.values()}
         self.runs: dict[str, Runs] = {name: {} for name in self.backlogs}
         self.bare: list[float] = []
+        self.two_bare: list[float] = []
         self._bare_count = int(scale * _BARE)
         self._dropped: dict[str, set[str]] = {w.name: set() for w in _COMPARED}
 
     def play(self) -> None:
         """One round of all."""
-        self.bare.append(_bare_loop(W1, self._bare_count))
+        self.bare.append(sum(_bare_loops(W1, self._bare_count, _CORE)))
+        self.two_bare.append(sum(_bare_loops(W1, self._bare_count, _CORE, _OTHER_CORE)))
         self._run(W1, "one core", lambda s: [self._bench.worker(s, _CORE)])
         self._run(W1, "two workers", lambda s: [self._bench.worker(s), self._bench.worker(s)])
         for workload in _COMPARED:
@@ -94,11 +96,11 @@ class Rounds:
         self._run(workload, name, lambda s: [self._bench.module(f"peers.{module}", arguments, backlog, s, python)])
 
 
-def _bare_loop(workload: Workload, count: int) -> float:
-    command = [*pinned(_CORE), sys.executable, "-m", "benchmarks.bare_loop"]
-    command += ["--workload", workload.name, "--count", str(count)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return float(json.loads(done.stdout)["rate"])
+def _bare_loops(workload: Workload, count: int, *cores: str) -> list[float]:
+    """Captures a second of bare loops at the same time, one held to each core."""
+    command = [sys.executable, "-m", "benchmarks.bare_loop", "--workload", workload.name, "--count", str(count)]
+    loops = [subprocess.Popen([*pinned(core), *command], stdout=subprocess.PIPE, text=True) for core in cores]
+    return [float(json.loads(loop.communicate()[0])["rate"]) for loop in loops]
 
 
 def ratio(above: Sequence[Run] | Sequence[float], below: Sequence[Run] | Sequence[float], what: str = "rate") -> float:
@@ -126,6 +128,7 @@ def summary(rounds: Rounds) -> dict[str, float]:
     outlined = [a.cpu_us - b.cpu_us for a, b in zip(w3["with outlines"], w3[FLOOR], strict=True)]
     return {
         "w1_over_bare_loop": ratio(w1["one core"], rounds.bare),
+        "scale_2_loops": ratio(rounds.two_bare, rounds.bare),
         "scale_2_workers": ratio(w1["two workers"], w1["one core"]),
         "frame_cost_us_over_librdkafka": float(np.median(frame)),
         "frame_cost_with_outline_us": float(np.median(outlined)),
@@ -163,7 +166,7 @@ def main() -> None:
     found["runs"] = {
         w: {name: [asdict(run) for run in runs] for name, runs in r.items()} for w, r in rounds.runs.items()
     }
-    found["bare_loop_per_s"] = rounds.bare
+    found["bare_loop_per_s"], found["two_bare_loops_per_s"] = rounds.bare, rounds.two_bare
     found["growth"] = [point.row() for point in points]
     if points:
         found["cost_model"] = asdict(growth.CostModel.of(points))
