@@ -7,7 +7,8 @@ import logging
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from threading import RLock
 from typing import Any
 from urllib.parse import urlsplit
@@ -47,7 +48,11 @@ class RegistryAccess:
 
         for noisy in ("alembic", "mlflow"):
             logging.getLogger(noisy).setLevel(logging.WARNING)
-        return MlflowClient(tracking_uri=self._uri, registry_uri=self._uri)
+        with _alone(self._uri):
+            client = MlflowClient(tracking_uri=self._uri, registry_uri=self._uri)
+            if self._uri.startswith("sqlite:"):
+                client.search_registered_models(max_results=1)  # now all tables are there
+        return client
 
     @contextmanager
     def asking(self) -> Iterator[None]:
@@ -105,3 +110,17 @@ def _loopback(host: str | None) -> bool:
         return ipaddress.ip_address(host or "").is_loopback
     except ValueError:
         return host == "localhost"
+
+
+@contextmanager
+def _alone(uri: str) -> Iterator[None]:
+    """Two processes that make the tables of one new SQLite file leave it broken: one at a time."""
+    place = urlsplit(uri).path[1:] if uri.startswith("sqlite:") else ""
+    with ExitStack() as stack:
+        if place and os.name == "posix":
+            import fcntl
+
+            with suppress(OSError):  # where nothing can be written no tables are made either
+                lock = stack.enter_context(Path(f"{place}.lock").open("w", encoding="ascii"))
+                fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

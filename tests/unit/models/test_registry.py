@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -124,3 +126,21 @@ def test_what_the_registry_knows_of_a_version(uri: str, files: list[Path], tmp_p
     assert found.run_id
     assert found.created_at_us
     assert registry.resolve("model", "@champion") == version
+
+
+_ASK = """
+import sys
+from pathlib import Path
+from stream_app.errors import ModelNotFound
+from stream_app.models.registry import Registry
+try:
+    Registry(sys.argv[1], Path(sys.argv[2])).fetch("nobody", "@champion")
+except ModelNotFound:
+    print("not found")
+"""
+
+
+def test_processes_that_meet_at_a_new_file_do_not_break_it(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", _ASK, f"sqlite:///{tmp_path / 'registry.db'}", str(tmp_path)]
+    met = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    assert [process.communicate()[0].strip() for process in met] == ["not found"] * 3
