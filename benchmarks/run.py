@@ -38,8 +38,8 @@ Runs = dict[str, list[Run]]
 class Rounds:
     """What is run again and again, so that each ratio is of runs that were neighbours."""
 
-    def __init__(self, bench: Bench, seconds: float, scale: float) -> None:
-        self._bench, self._seconds = bench, seconds
+    def __init__(self, bench: Bench, seconds: float, scale: float, peers: Sequence[str]) -> None:
+        self._bench, self._seconds, self._compared = bench, seconds, peers
         self.backlogs = {w.name: bench.backlog(w, int(scale * _COUNTS[w.name])) for w in BY_NAME.values()}
         self.runs: dict[str, Runs] = {name: {} for name in self.backlogs}
         self.bare: list[float] = []
@@ -80,10 +80,10 @@ class Rounds:
 
     def _peers(self, workload: Workload) -> None:
         runs, dropped = self.runs[workload.name], self._dropped[workload.name]
-        for name in PEERS:
+        for name in self._compared:
             if name not in dropped:
                 self._peer(workload, name)
-        measured = {name: runs[name][0].rate for name in PEERS if name in runs}
+        measured = {name: runs[name][0].rate for name in self._compared if name in runs}
         best = max(measured.values())
         dropped |= {name for name, rate in measured.items() if rate < _NEAR * best and name != _ALWAYS}
 
@@ -146,21 +146,21 @@ def summary(rounds: Rounds) -> dict[str, float]:
 def main() -> None:
     """Measures, says what it measures, writes the figures and, of a whole run, the page."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="one round and short runs; no page is written")
+    parser.add_argument("--quick", action="store_true", help="one round, one peer, short runs; no page is written")
     quick = parser.parse_args().quick
     begin = time.monotonic()
     found: dict[str, Any] = {"rounds": 1 if quick else 5}
     found["features"] = features.measure(3 if quick else 9)
     with Bench() as bench:
         found["broker"] = bench.broker.name
-        rounds = Rounds(bench, 1.0 if quick else 1.5, 0.6 if quick else 1.0)
+        rounds = Rounds(bench, *((1.0, 0.5, [_ALWAYS]) if quick else (1.5, 1.0, list(PEERS))))
         for _ in range(found["rounds"]):
             rounds.play()
         found |= summary(rounds)
         half = float(np.median([run.rate for run in rounds.runs["W1"][WORKER]])) / 2
         found |= latency.measure(bench, W1, half, 4 if quick else 20)
         points = [] if quick else growth.measure(bench, 1.5)
-    found |= start.measure(1 if quick else 5)
+    found |= start.measure(1, 500) if quick else start.measure(5)
     found["features_over_loop"] = found["features"]["features_over_loop"]
     found["features_cost_over_fft"] = found["features"]["features_cost_over_fft"]
     found["runs"] = {

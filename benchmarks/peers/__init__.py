@@ -43,7 +43,7 @@ _NEEDS = {  # what a module imports; FixStream itself depends on faust, aiohttp 
 def python_of(module: str) -> str | None:
     """The interpreter that has what the peer needs: this one, else build/bench-venv's; None: neither has it."""
     needs = _NEEDS[module]
-    if all(find_spec(name) for name in needs):
+    if all(name in sys.modules or find_spec(name) for name in needs):  # faust, once imported, has no spec
         return sys.executable
     ask = f"from importlib.util import find_spec; raise SystemExit(not all(map(find_spec, {needs!r})))"
     if BENCH_PYTHON.exists() and subprocess.run([BENCH_PYTHON, "-c", ask], check=False).returncode == 0:
