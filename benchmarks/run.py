@@ -62,8 +62,8 @@ class Rounds:
         self._worker(W3, "with outlines", geojson_outline=True)
         self._floor(W3)
         self._peer(W3, _PLAIN)
-        if len(self.bare) == 1:
-            self._worker(W5)  # no peer has versions: one run shows what they cost
+        if len(self.bare) == 1 and len(self._compared) > 1:
+            self._worker(W5)  # no peer has versions: one run of a whole bench shows what they cost
 
     def _run(self, workload: Workload, name: str, starter: Starter, **more: Any) -> None:
         run = self._bench.run(self.backlogs[workload.name], self._seconds, starter, **more)
@@ -153,12 +153,12 @@ def main() -> None:
     found["features"] = features.measure(3 if quick else 9)
     with Bench() as bench:
         found["broker"] = bench.broker.name
-        rounds = Rounds(bench, *((1.0, 0.5, [_ALWAYS]) if quick else (1.5, 1.0, list(PEERS))))
+        rounds = Rounds(bench, *((1.0, 1.0, [_ALWAYS]) if quick else (1.5, 1.0, list(PEERS))))
         for _ in range(found["rounds"]):
             rounds.play()
         found |= summary(rounds)
         half = float(np.median([run.rate for run in rounds.runs["W1"][WORKER]])) / 2
-        found |= latency.measure(bench, W1, half, 4 if quick else 20)
+        found |= latency.measure(bench, W1, half, 3 if quick else 20)
         points = [] if quick else growth.measure(bench, 1.5)
     found |= start.measure(1, 500) if quick else start.measure(5)
     found["features_over_loop"] = found["features"]["features_over_loop"]
