@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
-from benchmarks.network import BENCH_NETWORK
+from benchmarks.network import BENCH_NETWORK, circle, with_samples
 from stream_app.dsp.features import make_extractor
 from stream_app.dsp.lags import lag_transform
 from stream_app.models.contract import META_FEATURES
@@ -192,23 +192,6 @@ def measure(
     }
 
 
-def sized(receivers: int, samples: int) -> Network:
-    """The benchmark's network with so many receivers, on a ring about its middle, and samples a capture."""
-    first = BENCH_NETWORK.receivers[0]
-    ring = [
-        first.model_copy(
-            update={
-                "receiver_id": f"r{n}",
-                "latitude": 47.75 + 0.09 * math.cos(math.tau * n / receivers),
-                "longitude": 9.0 + 0.14 * math.sin(math.tau * n / receivers),
-            }
-        )
-        for n in range(receivers)
-    ]
-    simulation = BENCH_NETWORK.simulation.model_copy(update={"samples": samples})
-    return BENCH_NETWORK.model_copy(update={"receivers": tuple(ring), "simulation": simulation})
-
-
 def main() -> None:
     """Prints one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -219,7 +202,8 @@ def main() -> None:
     options = parser.parse_args()
     network = BENCH_NETWORK
     if options.receivers or options.samples:
-        network = sized(options.receivers or len(network.receivers), options.samples or network.simulation.samples)
+        ring = circle(options.receivers or len(network.receivers))
+        network = with_samples(options.samples or network.simulation.samples, ring)
     print(json.dumps({key: round(value, 6) for key, value in measure(options.rounds, network, options.batch).items()}))
 
 

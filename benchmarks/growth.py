@@ -73,7 +73,6 @@ def _run(bench: Bench, seconds: float, receivers: int, samples: int, batch: int,
     network = with_samples(samples, circle(receivers))
     workload = Workload(
         f"growth-{receivers}x{samples}",
-        "",
         partial(captures, network, distinct=_DISTINCT),
         partial(build_tdoa, network),
     )

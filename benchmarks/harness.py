@@ -29,6 +29,7 @@ from stream_app.records.codec import Codecs
 from stream_app.records.deployment import Deployment
 from stream_app.settings import Settings
 from tests.support import brokers
+from tests.support.process import Ailing
 from tests.support.worker import TopicReader, WorkerProcess, eventually, send_all, settings_for
 
 PARTITIONS = 4
@@ -55,12 +56,6 @@ class Run:
     cpu_us: float  # CPU of all its processes, microseconds an answer
     rss_mb: float
     answers: int  # that were counted
-
-    @staticmethod
-    def median(runs: Sequence[Run]) -> Run:
-        """Of each figure by itself."""
-        columns = [np.median([getattr(run, name) for run in runs]) for name in ("rate", "cpu_us", "rss_mb", "answers")]
-        return Run(*map(float, columns[:3]), int(columns[3]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,10 +124,8 @@ class Bench:
         self, name: str, arguments: Sequence[str], backlog: Backlog, settings: Settings, python: str = sys.executable
     ) -> ModuleProcess:
         """A peer, or the floor that reads from Kafka: a module of ``benchmarks``."""
-        command = [python, "-m", f"benchmarks.{name}", *arguments]
-        command += ["--bootstrap", self.broker.bootstrap, "--input", backlog.topic]
-        command += ["--output", settings.positions_topic, "--group", settings.group_id, "--model", str(backlog.model)]
-        return ModuleProcess(command, self.folder / f"{name}-{uuid4().hex[:6]}.log")
+        more = [*arguments, "--output", settings.positions_topic, "--group", settings.group_id]
+        return ModuleProcess(python, name, self.broker.bootstrap, backlog.topic, backlog.model, more, self.folder)
 
     def run(
         self,
@@ -181,7 +174,7 @@ class Bench:
             while time.monotonic() < until and ends.total() < _NEARLY * count:
                 time.sleep(_STEP_S)
             end_ms, used = time.time() * 1e3, _cpu_s(contenders) - used
-            rss = sum(p.memory_info().rss for p in _processes(contenders)) / len(contenders) / 1e6
+            rss = sum(p.memory_info().rss for p in processes(contenders)) / len(contenders) / 1e6
         for contender in contenders:
             contender.stop()
         stamps = np.array(self._stamps(topic))
@@ -197,26 +190,37 @@ class Bench:
             reader.close()
 
 
-class ModuleProcess:
-    """A command that consumes and produces until SIGTERM."""
+class ModuleProcess(Ailing):
+    """A module of ``benchmarks`` that consumes and produces until SIGTERM, with what it prints in a file."""
 
-    def __init__(self, command: Sequence[str], log: Path) -> None:
-        environment = os.environ | {"TMPDIR": str(log.parent)}  # where some keep their state
-        with log.open("wb") as out:
-            self.process = subprocess.Popen(command, stdout=out, stderr=out, cwd=brokers.ROOT, env=environment)
+    process: subprocess.Popen[bytes]
+
+    def __init__(
+        self, python: str, name: str, bootstrap: str, topic: str, model: Path, more: Sequence[str], folder: Path
+    ) -> None:
+        """``more``: its other arguments, --output and --group among them."""
+        command = [python, "-m", f"benchmarks.{name}", "--bootstrap", bootstrap, "--input", topic]
+        self._log = folder / f"{name}-{uuid4().hex[:6]}.log"
+        environment = os.environ | {"TMPDIR": str(folder)}  # where some keep their state
+        with self._log.open("wb") as out:
+            self.process = subprocess.Popen(
+                [*command, "--model", str(model), *more], stdout=out, stderr=out, cwd=brokers.ROOT, env=environment
+            )
+
+    def said(self) -> str:
+        """The end of what it has printed."""
+        return self._log.read_text(errors="replace")[-3000:]
 
     def wait_ready(self) -> None:
         """Nothing tells; it is alone, and its first answer is waited for."""
 
     def stop(self) -> int:
-        """SIGTERM, and SIGKILL for it and its children where that does not help."""
-        family = _processes([self]) if self.process.poll() is None else []
+        """SIGTERM, and SIGKILL for it and its children where that does not help; its exit code."""
         self.process.terminate()
         try:
             return self.process.wait(10)
         except subprocess.TimeoutExpired:
-            for process in family:
-                process.kill()
+            self.kill()
             return self.process.wait()
 
 
@@ -249,10 +253,11 @@ def _ended(contenders: Sequence[Running]) -> bool:
     return any(contender.process.poll() is not None for contender in contenders)
 
 
-def _processes(contenders: Sequence[Running]) -> list[psutil.Process]:
+def processes(contenders: Sequence[Running]) -> list[psutil.Process]:
+    """Their processes, children included."""
     mothers = [psutil.Process(contender.process.pid) for contender in contenders]
     return [process for mother in mothers for process in [mother, *mother.children(recursive=True)]]
 
 
 def _cpu_s(contenders: Sequence[Running]) -> float:
-    return sum(sum(process.cpu_times()[:2]) for process in _processes(contenders))
+    return sum(sum(process.cpu_times()[:2]) for process in processes(contenders))

@@ -38,19 +38,18 @@ Runs = dict[str, list[Run]]
 class Rounds:
     """What is run again and again, so that each ratio is of runs that were neighbours."""
 
-    def __init__(self, bench: Bench, seconds: float, scale: float, peers: Sequence[str]) -> None:
+    def __init__(self, bench: Bench, seconds: float, peers: Sequence[str]) -> None:
         self._bench, self._seconds, self._compared = bench, seconds, peers
-        self.backlogs = {w.name: bench.backlog(w, int(scale * _COUNTS[w.name])) for w in BY_NAME.values()}
+        self.backlogs = {w.name: bench.backlog(w, _COUNTS[w.name]) for w in BY_NAME.values()}
         self.runs: dict[str, Runs] = {name: {} for name in self.backlogs}
         self.bare: list[float] = []
         self.two_bare: list[float] = []
-        self._bare_count = int(scale * _BARE)
         self._dropped: dict[str, set[str]] = {w.name: set() for w in _COMPARED}
 
     def play(self) -> None:
         """One round of all."""
-        self.bare.append(sum(_bare_loops(W1, self._bare_count, _CORE)))
-        self.two_bare.append(sum(_bare_loops(W1, self._bare_count, _CORE, _OTHER_CORE)))
+        self.bare.append(sum(_bare_loops(W1, _BARE, _CORE)))
+        self.two_bare.append(sum(_bare_loops(W1, _BARE, _CORE, _OTHER_CORE)))
         self._run(W1, "one core", lambda s: [self._bench.worker(s, _CORE)])
         self._run(W1, "two workers", lambda s: [self._bench.worker(s), self._bench.worker(s)])
         for workload in _COMPARED:
@@ -153,7 +152,7 @@ def main() -> None:
     found["features"] = features.measure(3 if quick else 9)
     with Bench() as bench:
         found["broker"] = bench.broker.name
-        rounds = Rounds(bench, *((1.0, 1.0, [_ALWAYS]) if quick else (1.5, 1.0, list(PEERS))))
+        rounds = Rounds(bench, 1.0, [_ALWAYS]) if quick else Rounds(bench, 1.5, list(PEERS))
         for _ in range(found["rounds"]):
             rounds.play()
         found |= summary(rounds)

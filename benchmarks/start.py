@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -20,12 +19,11 @@ from statistics import median
 import onnx
 from confluent_kafka import Consumer, TopicPartition
 
+from benchmarks.harness import processes
 from benchmarks.network import BENCH_NETWORK
+from benchmarks.workloads import W1
 from stream_app.models.reference import build_tdoa
 from stream_app.models.registry import Registry
-from stream_app.network.simulator import Simulator
-from stream_app.records.capture import key_of
-from stream_app.records.codec import Codecs
 from stream_app.settings import Settings
 from tests.support.brokers import KraftBroker
 from tests.support.worker import WorkerProcess, send_all, settings_for
@@ -46,7 +44,7 @@ def measure(rounds: int = 5, backlog: int = 3000) -> dict[str, float]:
     ``rss_mb`` and ``rss_peak_mb`` are of the worker alone when it has worked off a backlog.
     """
     found: dict[str, list[float]] = {}
-    records = _records(backlog)
+    records = list(W1.records(backlog))
     with tempfile.TemporaryDirectory() as place, KraftBroker(Path(place)) as bootstrap:
         folder = Path(place)
         model = folder / "model.onnx"
@@ -60,8 +58,8 @@ def measure(rounds: int = 5, backlog: int = 3000) -> dict[str, float]:
             send_all(settings, records[:1])
             with _worker(settings, folder, 1, _FIX_S) as (worker, start_s):
                 found.setdefault("start_s", []).append(start_s)
-                found.setdefault("start_cpu_s", []).append(_cpu_s(worker.process.pid))
-                family_mb = sum(_memory_mb(pid, "VmRSS") for pid in _family(worker.process.pid))
+                found.setdefault("start_cpu_s", []).append(_cpu_s(worker))
+                family_mb = sum(_memory_mb(process.pid, "VmRSS") for process in processes([worker]))
                 found.setdefault("start_rss_mb", []).append(family_mb)
             if not number:  # fills the caches
                 found.clear()
@@ -78,12 +76,6 @@ def _settings(bootstrap: str, name: str, registry: str, folder: Path) -> Setting
     default = {field: Settings.model_fields[field].default for field in ("session_timeout_ms", "max_poll_interval_ms")}
     where = {"registry_uri": registry, "model_name": _MODEL, "model_cache_dir": str(folder / "models")}
     return settings_for(bootstrap, name, **where).model_copy(update=default)
-
-
-def _records(count: int) -> list[tuple[bytes, bytes]]:
-    codecs = Codecs()
-    captures = Simulator(BENCH_NETWORK, seed=1).captures(count, 0.0)
-    return [(key_of(c) + str(n % 64).encode(), codecs.encode_capture(c)) for n, (c, _) in enumerate(captures)]
 
 
 @contextmanager
@@ -112,16 +104,9 @@ def _seconds(command: list[str]) -> float:
     return time.monotonic() - begin
 
 
-def _family(pid: int) -> list[int]:
-    """A process and all that came of it."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [pid, *(each for child in children for each in _family(int(child)))]
-
-
-def _cpu_s(pid: int) -> float:
-    """Of a process and its children, those that ended, too."""
-    fields = [Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split() for each in _family(pid)]
-    return sum(int(number) for each in fields for number in each[11:15]) / os.sysconf("SC_CLK_TCK")
+def _cpu_s(worker: WorkerProcess) -> float:
+    """Of a worker and its children, those that ended, too."""
+    return sum(sum(process.cpu_times()[:4]) for process in processes([worker]))
 
 
 def _memory_mb(pid: int, field: str) -> float:

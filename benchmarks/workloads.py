@@ -18,7 +18,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from benchmarks.features import model_spec
 from benchmarks.network import BENCH_NETWORK, with_samples
+from stream_app.dsp.features import make_extractor
 from stream_app.models import contract
 from stream_app.models.reference import build_tdoa
 from stream_app.network.file import Network
@@ -42,7 +44,6 @@ class Workload:
     """``source()`` gives captures without end; ``settings`` are the worker's."""
 
     name: str
-    what: str
     source: Callable[[], Iterator[IqCapture]]
     model: Callable[[], onnx.ModelProto]
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -95,9 +96,8 @@ def free_model() -> onnx.ModelProto:
 
 def heavy_model() -> onnx.ModelProto:
     """Layers that read their weights once a batch: about 20 ms for one capture and little more for each other one."""
-    reference = build_tdoa(BENCH_NETWORK)
-    spec = json.loads({p.key: p.value for p in reference.metadata_props}[contract.META_FEATURES])
-    shape = [d.dim_value for d in reference.graph.input[0].type.tensor_type.shape.dim[1:]]
+    spec = model_spec(BENCH_NETWORK)
+    shape = make_extractor(spec).shape
     rng = np.random.default_rng(3)
     width = int(np.prod(shape))
     constants: dict[str, np.ndarray[Any, Any]] = {
@@ -122,7 +122,7 @@ def heavy_model() -> onnx.ModelProto:
         nodes.append(helper.make_node("Tanh", [f"m{n}"], [f"h{n + 1}"]))
     nodes.append(helper.make_node("MatMul", [f"h{_LAYERS}", "outer"], ["last"]))
     nodes.append(helper.make_node("Add", ["last", "sigma0"], ["sigma"]))
-    return _model("heavy", nodes, constants, spec, tuple(shape), 2)
+    return _model("heavy", nodes, constants, spec, shape, 2)
 
 
 def _model(
@@ -159,18 +159,15 @@ def _reference() -> onnx.ModelProto:
     return build_tdoa(BENCH_NETWORK)
 
 
-W1 = Workload("W1", "distinct captures of 54 KB", captures, _reference)
-W2 = Workload("W2", "four repeats in five", lambda: captures(repeats=0.8), _reference)
-REPEATS = Workload(
-    "repeats", "nothing but repeats, but for the first", lambda: captures(distinct=64, fresh=False), _reference
-)
+W1 = Workload("W1", captures, _reference)
+W2 = Workload("W2", lambda: captures(repeats=0.8), _reference)
+REPEATS = Workload("repeats", lambda: captures(distinct=64, fresh=False), _reference)
 W3 = Workload(
     "W3",
-    "captures of 1 KB in batches of 128, a model of no cost, no cache, no outline",
     lambda: captures(with_samples(_TINY_SAMPLES)),
     free_model,
     {"cache_url": "none://", "geojson_outline": False, "max_batch": 128},
 )
-W4 = Workload("W4", "a model of 20 ms that batches well", captures, heavy_model)
-W5 = Workload("W5", "two versions at 90/10 and a shadow", captures, _reference, routes=_SPLIT)
+W4 = Workload("W4", captures, heavy_model)
+W5 = Workload("W5", captures, _reference, routes=_SPLIT)
 BY_NAME = {workload.name: workload for workload in (W1, W2, REPEATS, W3, W4, W5)}

@@ -1,29 +1,20 @@
 """A loop on aiokafka, by its guide: ``getmany``, send, await the acknowledgements, commit by hand.
 
-https://aiokafka.readthedocs.io/en/stable/consumer.html ("Manual vs automatic committing") and producer.html. The
-model runs in a thread, so that the event loop, and with it the group's heartbeats, is not held up.
+The model runs in a thread, so that the event loop, and with it the group's heartbeats, is not held up.
 """
 
 from __future__ import annotations
 
 import asyncio
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-
+from benchmarks.peers.aio import clients
 from benchmarks.peers.options import Options, on_sigterm, parse_options
 from benchmarks.peers.work import Work
 
 
 async def serve(options: Options) -> None:
     stopping, work = on_sigterm(), Work(options.model)
-    consumer = AIOKafkaConsumer(
-        options.input,
-        bootstrap_servers=options.bootstrap,
-        group_id=options.group,
-        auto_offset_reset="earliest",
-        enable_auto_commit=False,
-    )
-    producer = AIOKafkaProducer(bootstrap_servers=options.bootstrap, acks="all")
+    consumer, producer = clients(options)
     async with consumer, producer:
         while not stopping.is_set():
             found = await consumer.getmany(timeout_ms=100, max_records=options.batch)

@@ -16,10 +16,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
+from aiokafka import ConsumerRecord
 from fastapi import FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
+from benchmarks.peers.aio import clients
 from benchmarks.peers.options import Options, on_sigterm, parse_options
 from benchmarks.peers.work import Work
 
@@ -44,14 +45,7 @@ async def predict(request: Request) -> Response:
 
 async def serve(options: Options, url: str) -> None:
     stopping = on_sigterm()
-    consumer = AIOKafkaConsumer(
-        options.input,
-        bootstrap_servers=options.bootstrap,
-        group_id=options.group,
-        auto_offset_reset="earliest",
-        enable_auto_commit=False,
-    )
-    producer = AIOKafkaProducer(bootstrap_servers=options.bootstrap, acks="all")
+    consumer, producer = clients(options)
     async with consumer, producer, aiohttp.ClientSession(raise_for_status=True) as http:
 
         async def answer(record: ConsumerRecord) -> None:

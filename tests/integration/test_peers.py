@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -12,8 +10,9 @@ import onnx
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from benchmarks.harness import ModuleProcess
 from benchmarks.network import BENCH_NETWORK
-from benchmarks.peers import BENCH_PYTHON, PEERS, ROOT, python_of
+from benchmarks.peers import BENCH_PYTHON, PEERS, python_of
 from stream_app.cache.dedup import DedupCache
 from stream_app.locate.pipeline import Locator
 from stream_app.metrics import Metrics
@@ -25,30 +24,12 @@ from stream_app.records.capture import IqCapture, key_of
 from stream_app.records.codec import Codecs
 from stream_app.records.fix import Fix
 from tests.support.brokers import Broker
-from tests.support.process import Ailing
 from tests.support.worker import TopicReader, eventually, send_all, settings_for
 
 pytestmark = pytest.mark.kafka
 CAPTURES = 40
 ROUNDING_DEG = 1e-9  # the model's sums differ in their last bits with the size of a batch
 Places = dict[str, tuple[bytes, float, float]]  # by capture: its key, latitude, longitude
-
-
-class Peer(Ailing):
-    """A peer's process, with what it prints in a file and its own files beside it."""
-
-    process: subprocess.Popen[bytes]
-
-    def __init__(self, command: list[str], folder: Path, name: str) -> None:
-        self._log = folder / f"{name}.log"
-        with self._log.open("wb") as out:
-            self.process = subprocess.Popen(
-                command, cwd=ROOT, env=os.environ | {"TMPDIR": str(folder)}, stdout=out, stderr=out
-            )
-
-    def said(self) -> str:
-        """The end of what it has printed."""
-        return self._log.read_text(errors="replace")[-3000:]
 
 
 class Peers:
@@ -68,14 +49,15 @@ class Peers:
         admin = AdminClient({"bootstrap.servers": broker.bootstrap})
         for made in admin.create_topics([NewTopic(topic, 4) for topic in self.output.values()]).values():
             made.result(30)
-        self.processes: dict[str, Peer] = {}
+        self.processes: dict[str, ModuleProcess] = {}
         for name, (module, extra) in PEERS.items():
             python = python_of(module)
             if python is None:
                 continue
-            command = [python, "-m", f"benchmarks.peers.{module}", "--bootstrap", broker.bootstrap]
-            command += ["--input", settings.captures_topic, "--output", self.output[name], "--group", self.output[name]]
-            self.processes[name] = Peer([*command, "--model", str(model), *extra], folder, self.output[name])
+            more = [*extra, "--output", self.output[name], "--group", self.output[name]]
+            self.processes[name] = ModuleProcess(
+                python, f"peers.{module}", broker.bootstrap, settings.captures_topic, model, more, folder
+            )
 
     def _located(self, model: Path, captures: list[IqCapture], keys: list[bytes]) -> Places:
         session = OnnxSession.load(model, "bench", "1", 1)
