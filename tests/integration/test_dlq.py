@@ -68,7 +68,7 @@ def dlq(settings: Settings) -> RunCommand:
 
 def bury(settings: Settings, *found: tuple[DeadLetter, bytes], at_ms: int = 0) -> None:
     """Puts dead letters on partition 0 of their topic, as a worker does."""
-    producer = Producer({"bootstrap.servers": settings.bootstrap_servers})
+    producer = Producer({"bootstrap.servers": settings.bootstrap_servers, "enable.idempotence": True})
     for letter, value in found:
         producer.produce(settings.dead_letter_topic, value, KEY, 0, timestamp=at_ms or 0, headers=letter.to_headers())
     assert producer.flush(30) == 0
