@@ -42,6 +42,12 @@ class InvalidCapture(CaptureError):
     code = "invalid-capture"
 
 
+class InvalidReception(CaptureError):
+    """A reception decodes, but its fields contradict each other or physics."""
+
+    code = "invalid-reception"
+
+
 class UnanswerableCapture(CaptureError):
     """The capture is sound, but the model cannot answer it (too few or too many receivers, no finite fix)."""
 

@@ -33,8 +33,10 @@ class Settings(BaseSettings):
     # Kafka
     bootstrap_servers: str = Field("localhost:9092", description="Kafka brokers, host:port, comma-separated")
     group_id: str = Field("fixstream", description="consumer group of the workers")
+    receptions_topic: str = Field("iq.receptions", description="samples of single receivers in")
     captures_topic: str = Field("iq.captures", description="captures in")
     positions_topic: str = Field("positions", description="fixes out")
+    tracks_topic: str = Field("tracks", description="fixes of one emitter over time, compacted, key = track")
     dead_letter_topic: str = Field("iq.captures.dlq", description="captures that cannot be answered")
     control_topic: str = Field("model.control", description="deployments of models, compacted, key = model name")
     status_topic: str = Field("model.status", description="what each worker made of them, compacted, key = worker")

@@ -82,11 +82,20 @@ def _create_missing(admin: AdminClient, settings: Settings, rights: Rights, time
     compacted = {"cleanup.policy": "compact"}
     # Topic: its partitions, and its configuration.
     wanted: dict[str, tuple[int, dict[str, str]]] = {
+        settings.receptions_topic: (
+            settings.partitions,
+            {"max.message.bytes": str(settings.max_message_bytes), **day},
+        ),
         settings.captures_topic: (
             settings.partitions,
             {"max.message.bytes": str(settings.max_message_bytes), **day},
         ),
         settings.positions_topic: (settings.partitions, {"retention.ms": str(7 * _DAY_MS)}),
+        # As many partitions as positions has: a track is in the partition that its fixes are in.
+        settings.tracks_topic: (
+            settings.partitions,
+            {"cleanup.policy": "compact,delete", "retention.ms": str(7 * _DAY_MS)},
+        ),
         settings.shadow_topic: (settings.partitions, day),
         settings.dead_letter_topic: (
             settings.partitions,

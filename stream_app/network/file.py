@@ -105,6 +105,15 @@ class Emitter(_Part):
         return self
 
 
+class Beacon(_Part):
+    """An emitter that stands at a known place: its fixes tell whether the ellipses are honest."""
+
+    name: str = Field(min_length=1)
+    latitude: Latitude
+    longitude: Longitude
+    center_frequency_hz: Positive | None = None  # default: the network's; nothing else may send there
+
+
 def _utc(value: datetime) -> datetime:
     return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
@@ -141,11 +150,14 @@ class Network(_Part):
     features: FeatureOptions = FeatureOptions()
     simulation: Simulation = Simulation()
     emitters: tuple[Emitter, ...] = ()
+    beacons: tuple[Beacon, ...] = ()
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         _once("receiver_id", [r.receiver_id for r in self.receivers])
         _once("emitter name", [e.name for e in self.emitters])
+        _once("beacon name", [b.name for b in self.beacons])
+        _once("beacons' center_frequency_hz", [f"{self.beacon_frequency_hz(b):.0f}" for b in self.beacons])
         band = self.features.band_hz
         if band and band[1] > self.sample_rate_hz / 2:
             raise ValueError(f"features.band_hz ends at {band[1]} Hz, above half of sample_rate_hz")
@@ -153,6 +165,10 @@ class Network(_Part):
             if emitter.bandwidth_hz > 0.9 * self.sample_rate_hz:
                 raise ValueError(f"emitter {emitter.name}: bandwidth_hz is above 0.9 of sample_rate_hz")
         return self
+
+    def beacon_frequency_hz(self, beacon: Beacon) -> float:
+        """Where the beacon sends, hertz."""
+        return beacon.center_frequency_hz or self.center_frequency_hz
 
     def receiver(self, receiver_id: str) -> Receiver | None:
         """The receiver of that id, None where the network has none."""

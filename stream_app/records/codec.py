@@ -10,22 +10,28 @@ from typing import Any
 
 from fastavro import schemaless_reader, schemaless_writer
 
-from stream_app.errors import FixStreamError, InvalidCapture, UndecodableRecord, UnknownSchema
+from stream_app.errors import FixStreamError, InvalidCapture, InvalidReception, UndecodableRecord, UnknownSchema
 from stream_app.records.capture import Channel, IqCapture
 from stream_app.records.deployment import (
+    BeaconLevel,
+    BeaconStatus,
     Deployment,
     DeploymentState,
     ModelStatus,
+    ReceiverClock,
     Route,
     RouteMode,
     RunningVersion,
     Split,
 )
 from stream_app.records.fix import CacheOutcome, Fix, Timings
+from stream_app.records.reception import IqReception
 from stream_app.records.scan import check_items
 from stream_app.records.schemas import SchemaSet, check_extra, load_schemas, shipped_dir
-from stream_app.records.validate import check_capture
+from stream_app.records.track import Track, TrackState
+from stream_app.records.validate import check_capture, check_reception
 
+RECORDS = ("IqReception", "IqCapture", "Fix", "Track", "Deployment", "ModelStatus")
 _MARKER = b"\xc3\x01"
 _HEADER_BYTES = 10  # marker and fingerprint
 _CHANNEL_FIELDS = tuple(Channel.__dataclass_fields__)
@@ -33,6 +39,7 @@ _channel_values = attrgetter(*_CHANNEL_FIELDS)
 _channel_fields = itemgetter(*_CHANNEL_FIELDS)
 _FIX_FIELDS = tuple(Fix.__dataclass_fields__)
 _FIX_NAMES = tuple("captured_at" if name == "captured_at_us" else name for name in _FIX_FIELDS)  # the schema's
+_TRACK_FIELDS = tuple(Track.__dataclass_fields__)
 _TIMINGS_FIELDS = tuple(Timings.__dataclass_fields__)
 _fix_values, _timings_values = attrgetter(*_FIX_FIELDS), attrgetter(*_TIMINGS_FIELDS)
 
@@ -44,27 +51,23 @@ class Codecs:
         extra = Path(schema_dir).expanduser() if schema_dir else None
         folder = shipped_dir()
         if extra is not None:
-            check_extra(extra, ("IqCapture", "Fix", "Deployment", "ModelStatus"))
+            check_extra(extra, RECORDS)
         self._captures = load_schemas("IqCapture", folder / "iq_capture", extra)
         self._fixes = load_schemas("Fix", folder / "fix", extra)
         self._deployments = load_schemas("Deployment", folder / "deployment", extra)
         self._statuses = load_schemas("ModelStatus", folder / "model_status", extra)
+        self._receptions = load_schemas("IqReception", folder / "iq_reception", extra)
+        self._tracks = load_schemas("Track", folder / "track", extra)
 
     def encode_capture(self, capture: IqCapture) -> bytes:
         """The record of a capture. Raises InvalidCapture where a field does not fit the schema's type."""
-        channels = []
-        for channel in capture.channels:
-            fields = dict(zip(_CHANNEL_FIELDS, _channel_values(channel), strict=True))
-            if not isinstance(channel.samples, bytes):
-                fields["samples"] = bytes(channel.samples)
-            channels.append(fields)
         record = {
             "capture_id": capture.capture_id,
             "network": capture.network,
             "captured_at": capture.captured_at_us,
             "center_frequency_hz": capture.center_frequency_hz,
             "metadata": capture.metadata,
-            "channels": channels,
+            "channels": [_channel_record(channel) for channel in capture.channels],
         }
         try:
             return _encode(record, self._captures)
@@ -87,6 +90,39 @@ class Codecs:
         check_capture(capture)
         return capture
 
+    def encode_reception(self, reception: IqReception) -> bytes:
+        """The record of a reception. Raises InvalidReception where a field does not fit the schema's type."""
+        record = {
+            "network": reception.network,
+            "center_frequency_hz": reception.center_frequency_hz,
+            "slot_at": reception.slot_at_us,
+            "metadata": reception.metadata,
+            "channel": _channel_record(reception.channel),
+        }
+        try:
+            return _encode(record, self._receptions)
+        except Exception as error:
+            raise InvalidReception(
+                f"a reception of receiver {reception.channel.receiver_id!r} does not fit its schema: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+
+    def decode_reception(self, data: bytes | None) -> IqReception:
+        """The reception of a record, checked.
+
+        Raises UnknownSchema, UndecodableRecord or InvalidReception, nothing else.
+        """
+        record = _decode(data, self._receptions, "reception")
+        reception = IqReception(
+            network=record["network"],
+            center_frequency_hz=record["center_frequency_hz"],
+            slot_at_us=record["slot_at"],
+            channel=Channel(*_channel_fields(record["channel"])),
+            metadata=record["metadata"],
+        )
+        check_reception(reception)
+        return reception
+
     def encode_fix(self, fix: Fix) -> bytes:
         """The record of a fix. Raises FixStreamError where a field does not fit the schema's type."""
         try:
@@ -105,7 +141,22 @@ class Codecs:
         record["captured_at_us"] = record.pop("captured_at")
         record["cache"] = CacheOutcome(record["cache"])
         record["timings"] = Timings(**record["timings"])
+        record["receivers"], record["distrusted"] = tuple(record["receivers"]), tuple(record["distrusted"])
         return Fix(**record)
+
+    def encode_track(self, track: Track) -> bytes:
+        """The record of a track."""
+        record = {name: getattr(track, name) for name in _TRACK_FIELDS}
+        record["at"], record["started_at"] = record.pop("at_us"), record.pop("started_at_us")
+        record["state"] = track.state.value
+        return _encode(record, self._tracks)
+
+    def decode_track(self, data: bytes | None) -> Track:
+        """The track of a record. Raises UnknownSchema or UndecodableRecord, nothing else."""
+        record = _decode(data, self._tracks, "track")
+        record["at_us"], record["started_at_us"] = record.pop("at"), record.pop("started_at")
+        record["state"], record["covariance"] = TrackState(record["state"]), tuple(record["covariance"])
+        return Track(**record)
 
     def encode_deployment(self, deployment: Deployment) -> bytes:
         """The record of a deployment."""
@@ -137,7 +188,18 @@ class Codecs:
         record["versions"] = tuple(
             RunningVersion(**{**version, "mode": RouteMode(version["mode"])}) for version in record["versions"]
         )
+        record["beacons"] = tuple(
+            BeaconStatus(**{**beacon, "level": BeaconLevel(beacon["level"])}) for beacon in record["beacons"]
+        )
+        record["clocks"] = tuple(ReceiverClock(**clock) for clock in record["clocks"])
         return ModelStatus(**record)
+
+
+def _channel_record(channel: Channel) -> dict[str, Any]:
+    fields = dict(zip(_CHANNEL_FIELDS, _channel_values(channel), strict=True))
+    if not isinstance(channel.samples, bytes):
+        fields["samples"] = bytes(channel.samples)
+    return fields
 
 
 def _encode(record: dict[str, Any], schemas: SchemaSet) -> bytes:

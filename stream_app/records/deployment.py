@@ -100,6 +100,42 @@ class RunningVersion:
     suspended: bool = False
 
 
+class BeaconLevel(StrEnum):
+    """What the shares of a beacon's fixes amount to."""
+
+    WAITING = "WAITING"
+    OK = "OK"
+    WATCH = "WATCH"
+    ALERT = "ALERT"
+
+
+@dataclass(frozen=True, slots=True)
+class BeaconStatus:
+    """The newest fixes of an emitter whose place is known."""
+
+    network: str
+    name: str
+    fixes: int
+    share_68: float
+    share_95: float
+    bias_east_m: float
+    bias_north_m: float
+    rms_m: float
+    level: BeaconLevel
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiverClock:
+    """One receiver's clock against the others of its network."""
+
+    network: str
+    receiver_id: str
+    offset_ns: float  # above 0: its samples are stamped too late
+    sigma_ns: float
+    captures: int
+    distrusted: bool
+
+
 @dataclass(frozen=True, slots=True)
 class ModelStatus:
     """Field meanings are those of ``schemas/model_status``."""
@@ -112,3 +148,5 @@ class ModelStatus:
     versions: tuple[RunningVersion, ...]
     reason: str
     at_us: int
+    beacons: tuple[BeaconStatus, ...] = ()
+    clocks: tuple[ReceiverClock, ...] = ()

@@ -54,6 +54,8 @@ class Fix:
     border: bool
     cache: CacheOutcome
     timings: Timings
+    receivers: tuple[str, ...] = ()  # whose samples were used
+    distrusted: tuple[str, ...] = ()  # those of them whose weight was lowered
 
     @property
     def covariance(self) -> tuple[tuple[float, float], tuple[float, float]]:

@@ -6,8 +6,9 @@ import re
 
 import numpy as np
 
-from stream_app.errors import InvalidCapture
+from stream_app.errors import InvalidCapture, InvalidReception
 from stream_app.records.capture import BYTES_PER_SAMPLE, MAX_CHANNELS, Channel, IqCapture
+from stream_app.records.reception import IqReception
 
 LONGEST_NAME = 256  # characters
 MAX_METADATA = 1024  # entries
@@ -61,6 +62,22 @@ def check_capture(capture: IqCapture) -> None:
             and (channel.datatype != "cf32_le" or _are_numbers(channel.samples))
         ):
             raise _invalid(capture, f"receiver {shown(channel.receiver_id)}: {_reason(channel)}")
+
+
+def check_reception(reception: IqReception) -> None:
+    """Raises InvalidReception unless its samples could be a capture of one channel."""
+    capture = IqCapture(
+        f"{reception.channel.receiver_id} at {reception.slot_at_us}"[:LONGEST_NAME],
+        reception.network,
+        reception.slot_at_us,
+        reception.center_frequency_hz,
+        (reception.channel,),
+        reception.metadata,
+    )
+    try:
+        check_capture(capture)
+    except InvalidCapture as error:
+        raise InvalidReception(f"a reception cannot be true: {error}") from error
 
 
 def shown(text: str) -> str:

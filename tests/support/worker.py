@@ -39,8 +39,10 @@ def settings_for(bootstrap: str, name: str, **more: Any) -> Settings:
     return Settings(
         bootstrap_servers=bootstrap,
         group_id=f"{name}-group",
+        receptions_topic=f"{name}.receptions",
         captures_topic=f"{name}.captures",
         positions_topic=f"{name}.positions",
+        tracks_topic=f"{name}.tracks",
         dead_letter_topic=f"{name}.dlq",
         worker_topic=f"{name}.worker",
         control_topic=f"{name}.control",

@@ -22,11 +22,18 @@ from stream_app.records.codec import Codecs
 from stream_app.records.fix import CacheOutcome
 from stream_app.records.schemas import shipped_dir
 from stream_app.records.validate import LATEST_NS, LATEST_US
-from tests.golden.make import CAPTURE, DEPLOYMENT, FIX, FOLDER, STATUS
+from tests.golden.make import CAPTURE, DEPLOYMENT, FIX, FOLDER, RECEPTION, STATUS, TRACK, WRITTEN
 from tests.support.bad_input import BYTES
 
 CODECS = Codecs()
-SCHEMAS = {"iq_capture": CAPTURE, "fix": FIX, "deployment": DEPLOYMENT, "model_status": STATUS}
+RECORDS = {
+    "iq_capture": CAPTURE,
+    "iq_reception": RECEPTION,
+    "fix": FIX,
+    "track": TRACK,
+    "deployment": DEPLOYMENT,
+    "model_status": STATUS,
+}
 
 
 def _crc64(data: bytes) -> int:
@@ -41,37 +48,50 @@ def _crc64(data: bytes) -> int:
 
 
 def _shipped(name: str) -> Any:
-    return json.loads((shipped_dir() / name / "1.avsc").read_text())
+    return json.loads((shipped_dir() / name / f"{WRITTEN[name]}.avsc").read_text())
+
+
+def _golden(name: str, version: int | None = None) -> bytes:
+    return (FOLDER / f"{name}.{version or WRITTEN[name]}.bin").read_bytes()
 
 
 @pytest.mark.parametrize(
     ("name", "encode"),
     [
         ("iq_capture", CODECS.encode_capture),
+        ("iq_reception", CODECS.encode_reception),
         ("fix", CODECS.encode_fix),
+        ("track", CODECS.encode_track),
         ("deployment", CODECS.encode_deployment),
         ("model_status", CODECS.encode_status),
     ],
 )
 def test_golden_bytes_stay_as_they_are(name: str, encode: Any) -> None:
-    assert encode(SCHEMAS[name]) == (FOLDER / f"{name}.1.bin").read_bytes()
+    assert encode(RECORDS[name]) == _golden(name)
 
 
 def test_golden_files_are_read() -> None:
-    assert CODECS.decode_capture((FOLDER / "iq_capture.1.bin").read_bytes()) == CAPTURE
-    assert CODECS.decode_fix((FOLDER / "fix.1.bin").read_bytes()) == FIX
-    assert CODECS.decode_deployment((FOLDER / "deployment.1.bin").read_bytes()) == DEPLOYMENT
-    assert CODECS.decode_status((FOLDER / "model_status.1.bin").read_bytes()) == STATUS
+    assert CODECS.decode_capture(_golden("iq_capture")) == CAPTURE
+    assert CODECS.decode_reception(_golden("iq_reception")) == RECEPTION
+    assert CODECS.decode_fix(_golden("fix")) == FIX
+    assert CODECS.decode_track(_golden("track")) == TRACK
+    assert CODECS.decode_deployment(_golden("deployment")) == DEPLOYMENT
+    assert CODECS.decode_status(_golden("model_status")) == STATUS
 
 
-@pytest.mark.parametrize("name", sorted(SCHEMAS))
+def test_records_of_earlier_versions_get_the_defaults_of_what_came_later() -> None:
+    assert CODECS.decode_fix(_golden("fix", 1)) == replace(FIX, receivers=(), distrusted=())
+    assert CODECS.decode_status(_golden("model_status", 1)) == replace(STATUS, beacons=(), clocks=())
+
+
+@pytest.mark.parametrize("name", sorted(RECORDS))
 def test_the_header_is_the_marker_and_the_schemas_crc(name: str) -> None:
     canonical = fastavro.schema.to_parsing_canonical_form(_shipped(name))
     header = b"\xc3\x01" + struct.pack("<Q", _crc64(canonical.encode()))
-    assert (FOLDER / f"{name}.1.bin").read_bytes()[:10] == header
+    assert _golden(name)[:10] == header
 
 
-@pytest.mark.parametrize("name", sorted(SCHEMAS))
+@pytest.mark.parametrize("name", sorted(RECORDS))
 def test_every_field_says_what_it_means(name: str) -> None:
     def undocumented(schema: Any, path: str) -> list[str]:
         if isinstance(schema, list):
@@ -147,14 +167,21 @@ def test_a_fix_comes_back_as_it_was(
 
 @given(st.binary(max_size=200))
 def test_noise_is_refused_and_nothing_else(data: bytes) -> None:
-    for decode in (CODECS.decode_capture, CODECS.decode_fix, CODECS.decode_deployment, CODECS.decode_status):
+    for decode in (
+        CODECS.decode_capture,
+        CODECS.decode_reception,
+        CODECS.decode_fix,
+        CODECS.decode_track,
+        CODECS.decode_deployment,
+        CODECS.decode_status,
+    ):
         with pytest.raises(UndecodableRecord):
             decode(data)
 
 
 @given(st.data())
 def test_a_record_that_was_cut_or_changed_is_a_capture_or_a_clear_error(data: st.DataObject) -> None:
-    whole = bytearray((FOLDER / "iq_capture.1.bin").read_bytes())
+    whole = bytearray(_golden("iq_capture"))
     whole[data.draw(st.integers(10, len(whole) - 1))] = data.draw(st.integers(0, 255))
     cut = bytes(whole[: data.draw(st.integers(0, len(whole)))])
     with suppress(CaptureError):
