@@ -14,11 +14,10 @@ import faust
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from mode.utils.queues import FlowControlEvent, ThrowableQueue
 
-from stream_app.errors import Overloaded, UnreadableRecord
-from stream_app.kafka.connection import connection
+from stream_app.errors import Overloaded
+from stream_app.kafka.fetching import Unpacking, fetching
 from stream_app.kafka.offsets import Claim, OffsetTracker
 from stream_app.kafka.records import MicroBatch, Partition, RawRecord
-from stream_app.kafka.topics import dead_letter_bytes
 from stream_app.settings import Guarantee, Settings
 
 log = logging.getLogger(__name__)
@@ -27,7 +26,6 @@ _LAG_EVERY_S = 1.0
 _REVOKE_WAIT_S = 10.0  # how long a rebalance waits for captures in flight
 _RESTART_PAUSE_S = 1.0
 _COMMITTED_WAIT_S = 2.0
-_RECEIVE_BYTES = 100_000_000  # librdkafka's own default
 _PAUSE_AFTER_S = 1.0  # a pause throws away what librdkafka has read ahead: only for a stall, not for a full moment
 
 
@@ -66,7 +64,7 @@ class CaptureChannel(faust.Channel[MicroBatch]):  # type: ignore[misc,unused-ign
         self._assigned: set[Partition] = set()
         self._committed: dict[Partition, int] = {}
         self._lag: dict[int, int] = {}
-        self._passed: dict[Partition, int] = {}  # where reading goes on behind what cannot be unpacked
+        self._unpacking = Unpacking()
         self._draining = self._stopping = False
         self._listening = False  # the consumer's thread waits for the stream, with nothing in hand
 
@@ -171,26 +169,7 @@ class CaptureChannel(faust.Channel[MicroBatch]):  # type: ignore[misc,unused-ign
 
     def _subscribed(self) -> Consumer:
         settings = self._settings
-        consumer = Consumer(
-            {
-                **connection(settings),
-                "group.id": settings.group_id,
-                "enable.auto.commit": False,
-                "auto.offset.reset": settings.auto_offset_reset,
-                "partition.assignment.strategy": "cooperative-sticky",
-                "session.timeout.ms": settings.session_timeout_ms,
-                "max.poll.interval.ms": settings.max_poll_interval_ms,
-                "heartbeat.interval.ms": max(settings.session_timeout_ms // 10, 300),
-                "fetch.wait.max.ms": 50,
-                "fetch.message.max.bytes": 2_097_152,  # brokers send larger records all the same
-                # Also what a zstd batch may become when it is unpacked: at least the largest record we answer to.
-                "receive.message.max.bytes": min(max(_RECEIVE_BYTES, dead_letter_bytes(settings)), 2**31 - 1),
-                # Bounds the memory of what librdkafka reads ahead, whatever the lag.
-                "queued.max.messages.kbytes": 16_384,
-                "fetch.queue.backoff.ms": 10,  # by default a full queue is not filled again for a second
-            },
-            logger=log,
-        )
+        consumer = Consumer(fetching(settings), logger=log)
         consumer.subscribe(
             [settings.captures_topic],
             on_assign=self._on_assign,
@@ -249,31 +228,16 @@ class CaptureChannel(faust.Channel[MicroBatch]):  # type: ignore[misc,unused-ign
         for message in messages:
             place = message.topic() or "", message.partition() or 0
             error = message.error()
-            if error is not None and error.code() != KafkaError._BAD_COMPRESSION:
+            if error is not None and not self._unpacking.failed(message):
                 self._say(error)
             # What a rebalance took away while it was being read is its new owner's; behind a seek, all comes again.
             elif self._draining or place not in self._assigned or place in sought:
                 continue
             elif error is not None:
-                self._pending.append(self._unreadable(message, place, now))
-                consumer.seek(TopicPartition(*place, self._passed[place]))
+                self._pending.append(self._unpacking.passed(consumer, message, place))
                 sought.add(place)
             else:
-                value, offset = message.value(), message.offset() or 0
-                self._pending.append(RawRecord(value, message.key(), *place, offset, now, headers=message.headers()))
-
-    def _unreadable(self, message: Message, place: Partition, now: float) -> RawRecord:
-        """Stands for a record that librdkafka cannot unpack (zstd beyond its limit) and would meet for ever.
-
-        The error names the first offset of the record's batch, each time; nothing else of it can be had.
-        """
-        offset = max(self._passed.get(place, -1), message.offset() or 0)
-        self._passed[place] = offset + 1
-        refusal = UnreadableRecord(
-            f"the batch at offset {message.offset()} cannot be unpacked ({message.error()}): the record stays where it "
-            "is in its topic; send less in one batch, or with less compression"
-        )
-        return RawRecord(None, None, *place, offset, now, refusal=refusal)
+                self._pending.append(self._unpacking.record(message, place, now))
 
     def _drop_pending(self) -> None:
         """Leaves what waits to whoever reads it from Kafka next; who waits for a reply gets one."""
@@ -368,7 +332,7 @@ class CaptureChannel(faust.Channel[MicroBatch]):  # type: ignore[misc,unused-ign
         for topic, partition in leaving:
             self._lag.pop(partition, None)
             self._committed.pop((topic, partition), None)
-            self._passed.pop((topic, partition), None)
+            self._unpacking.forget((topic, partition))
         if leaving:
             log.info("Gave up partitions %s", sorted(partition for _, partition in leaving))
 

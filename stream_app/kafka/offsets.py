@@ -6,7 +6,22 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from confluent_kafka import TopicPartition
+
 from stream_app.kafka.records import MicroBatch, Output, Partition
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a group stands in a partition: the offset to read from, and the note that was committed with it."""
+
+    offset: int
+    note: str = ""
+
+
+def places_of(found: Iterable[TopicPartition]) -> dict[Partition, Place]:
+    """What a consumer's ``committed`` says; a partition for which nothing was ever committed is left out."""
+    return {(p.topic, p.partition): Place(p.offset, p.metadata or "") for p in found if p.offset >= 0}
 
 
 @dataclass(frozen=True, slots=True)

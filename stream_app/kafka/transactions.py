@@ -13,6 +13,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 
 from stream_app.errors import BrokerUnavailable, DeliveryFailed, RecordTooLarge
 from stream_app.kafka.connection import connection
+from stream_app.kafka.offsets import Place, places_of
 from stream_app.kafka.records import Output, Partition
 from stream_app.kafka.rights import REFUSALS, refused
 from stream_app.kafka.topics import dead_letter_bytes
@@ -24,6 +25,7 @@ _GRACE_S = 2.0
 _OPEN_S = 15.0
 _OFFSETS_S = 5.0
 _FULL_PAUSE_S = 0.01
+_NO_NOTES: Mapping[Partition, str] = {}
 
 
 class Transactions:
@@ -53,8 +55,16 @@ class Transactions:
                 raise refused(self._settings, [ids]) from error
             raise BrokerUnavailable(str(error)) from error
 
-    def commit(self, outputs: Sequence[Output], offsets: Mapping[Partition, int], member: object) -> None:
+    def commit(
+        self,
+        outputs: Sequence[Output],
+        offsets: Mapping[Partition, int],
+        member: object,
+        notes: Mapping[Partition, str] = _NO_NOTES,
+    ) -> None:
         """Sends ``outputs`` and commits ``offsets`` in one transaction, as ``member`` of the consumer group.
+
+        ``notes``: the metadata of a partition's offset, text of at most 4096 bytes (offset.metadata.max.bytes).
 
         Raises RecordTooLarge or DeliveryFailed, after which nothing is visible, or, where the broker fell silent at
         the very end, perhaps all: the group's committed offsets tell.
@@ -64,7 +74,7 @@ class Transactions:
             producer.begin_transaction()
             for output in outputs:
                 self._produce(producer, output, too_large)
-            places = [TopicPartition(topic, partition, offset) for (topic, partition), offset in offsets.items()]
+            places = [TopicPartition(*place, offset, notes.get(place)) for place, offset in offsets.items()]
             self._finish(producer, places, member)
         except queue.Empty:
             self._renew()
@@ -76,7 +86,11 @@ class Transactions:
             raise DeliveryFailed(f"a transaction was given up: {error.args[0].str()}") from error
 
     def committed(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
-        """The group's offsets as the broker has them; transactions that are open are waited for.
+        """The group's offsets as the broker has them, see ``places``."""
+        return {partition: place.offset for partition, place in self.places(partitions).items()}
+
+    def places(self, partitions: Sequence[Partition]) -> dict[Partition, Place]:
+        """The group's offsets and their notes as the broker has them; transactions that are open are waited for.
 
         Raises DeliveryFailed where the broker does not say.
         """
@@ -91,7 +105,7 @@ class Transactions:
             raise DeliveryFailed(f"the group's offsets are not known: {error.args[0].str()}") from error
         if unknown := next((place.error for place in found if place.error is not None), None):
             raise DeliveryFailed(f"the group's offsets are not known: {unknown.str()}")
-        return {(place.topic, place.partition): place.offset for place in found if place.offset >= 0}
+        return places_of(found)
 
     def _opened(self) -> Producer:
         if self._producer is not None:
