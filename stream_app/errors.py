@@ -48,6 +48,42 @@ class InvalidReception(CaptureError):
     code = "invalid-reception"
 
 
+class UnknownNetwork(CaptureError):
+    """A reception is of a network whose file the assembler was not given."""
+
+    code = "unknown-network"
+
+
+class UnknownReceiver(CaptureError):
+    """A reception's receiver is not in its network's file."""
+
+    code = "unknown-receiver"
+
+
+class LateReception(CaptureError):
+    """A reception came when its slot was closed."""
+
+    code = "late-reception"
+
+
+class TooFewReceivers(CaptureError):
+    """A reception's slot was closed with fewer receivers than a capture needs."""
+
+    code = "too-few-receivers"
+
+
+class NoOverlap(CaptureError):
+    """A reception shares too little time with the others of its slot."""
+
+    code = "no-overlap"
+
+
+class FrequencyMismatch(CaptureError):
+    """A reception states another center frequency than most of its slot."""
+
+    code = "frequency-mismatch"
+
+
 class UnanswerableCapture(CaptureError):
     """The capture is sound, but the model cannot answer it (too few or too many receivers, no finite fix)."""
 

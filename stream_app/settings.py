@@ -81,6 +81,14 @@ class Settings(BaseSettings):
     max_undelivered: int = Field(32, ge=1, description="micro-batches between consumer and acknowledgement")
     drain_timeout_s: float = Field(30.0, gt=0, description="longest drain on SIGTERM, s")
 
+    # Assembly of receptions
+    assembly_patience_ms: int = Field(1000, ge=0, description="how long a slot waits for receivers, event time, ms")
+    assembly_lateness_ms: int = Field(2000, ge=0, description="how late receptions may come, event time, ms")
+    assembly_idle_ms: int = Field(10_000, ge=100, description="longest life of a slot by the wall clock, ms")
+    assembly_min_receivers: int = Field(2, ge=1, description="receivers that a capture needs at least")
+    assembly_max_bytes: int = Field(256 * 2**20, ge=2**20, description="receptions held at most, bytes")
+    assembly_max_span: int = Field(50_000, ge=100, description="receptions that a restart reads again at most")
+
     # Model
     registry_uri: str = Field("http://localhost:5000", description="MLflow tracking/registry URI, or sqlite:///...")
     model_name: str = Field("fixstream-tdoa", description="registered model")

@@ -11,12 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 from stream_app.agents.shadow import ShadowRunner
 from stream_app.errors import FixStreamError
 from stream_app.kafka.delivery import Delivery, Place
+from stream_app.kafka.letter import letter_of
 from stream_app.kafka.records import MicroBatch, Output, RawRecord
 from stream_app.locate.batch import Batch
 from stream_app.locate.pipeline import Locator
 from stream_app.metrics import Metrics
 from stream_app.records.codec import Codecs
-from stream_app.records.dead_letter import CODE, DeadLetter
+from stream_app.records.dead_letter import CODE
 from stream_app.records.fix import Fix
 from stream_app.settings import Settings
 
@@ -119,8 +120,4 @@ class LocateRunner:
         if isinstance(result, Fix):
             fix = self._codecs.encode_fix(result)
             return [Output(self._settings.positions_topic, record.key, fix, [], record.source)]
-        return [self._dead_letter(record, result)]
-
-    def _dead_letter(self, record: RawRecord, error: FixStreamError) -> Output:
-        letter = DeadLetter.of(error, record.topic, record.partition, record.offset, record.headers)
-        return Output(self._settings.dead_letter_topic, record.key, record.value, letter.to_headers(), record.source)
+        return [letter_of(record, result, self._settings.dead_letter_topic)]

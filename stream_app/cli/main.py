@@ -7,6 +7,7 @@ import sys
 import typer
 
 from stream_app.cli import (
+    assemble,
     compare,
     demo,
     deploy,
@@ -32,6 +33,7 @@ app = typer.Typer(
 app.add_typer(model.app, name="model")
 app.command("demo")(demo.demo)
 app.command("worker")(worker.worker)
+app.command("assemble")(assemble.assemble)
 app.command("watch")(watch.watch)
 app.command("locate")(locate.locate)
 app.command("replay")(replay.replay)

@@ -8,16 +8,16 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from stream_app.errors import DeliveryFailed, RecordTooLarge
 from stream_app.kafka.channel import CaptureChannel
+from stream_app.kafka.letter import without_value
 from stream_app.kafka.offsets import Claim
 from stream_app.kafka.publisher import Publisher
 from stream_app.kafka.records import MicroBatch, Output
 from stream_app.kafka.transactions import Transactions
 from stream_app.metrics import Metrics
-from stream_app.records.dead_letter import DeadLetter
 from stream_app.settings import Guarantee, Settings
 
 log = logging.getLogger(__name__)
@@ -153,14 +153,4 @@ def _shorten(group: Sequence[Place], refused: Sequence[object]) -> None:
     ]
     if letters:
         _, outputs, number = max(letters, key=lambda letter: letter[0])
-        outputs[number] = _without_value(outputs[number])
-
-
-def _without_value(output: Output) -> Output:
-    letter, size = DeadLetter.from_headers(output.headers), len(output.value or b"")
-    message = (
-        f"{size} bytes are more than {output.topic} takes (max.message.bytes): the original is left where it was read. "
-        f"It is {letter.code}: {letter.message}"
-    )
-    short = replace(letter, code=RecordTooLarge.code, message=message)
-    return replace(output, value=b"", headers=short.to_headers())
+        outputs[number] = without_value(outputs[number])

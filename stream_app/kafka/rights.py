@@ -42,6 +42,15 @@ def worker_rights(settings: Settings) -> Rights:
     )
 
 
+def assembler_rights(settings: Settings) -> Rights:
+    """What an assembler cannot do without; ``settings.group_id`` is its own."""
+    return Rights(
+        read=(settings.receptions_topic,),
+        write=(settings.captures_topic, settings.dead_letter_topic),
+        groups=(settings.group_id,),
+    )
+
+
 def faust_group(settings: Settings) -> str:
     """The consumer group of Faust's own topic."""
     return f"{settings.group_id}-worker"

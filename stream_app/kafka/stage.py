@@ -10,7 +10,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -105,12 +105,11 @@ class Stage:
         self._room = 1
         self._last_error = ""
         self.problem = ""  # what keeps it from going on, in words
-        self.after_commit: Callable[[Step], None] = lambda step: None  # for counters: what is sure now
 
     @property
-    def ready(self) -> bool:
-        """Whether partitions are assigned and nothing is in the way."""
-        return bool(self._assigned) and not self.problem
+    def assigned(self) -> frozenset[Partition]:
+        """The partitions that are this process's now."""
+        return frozenset(self._assigned)
 
     def lag(self) -> dict[Partition, int]:
         """Records that are not committed yet, by partition, as far as it is known."""
@@ -253,7 +252,6 @@ class Stage:
             self._trying = False
         self._recovered()
         self._committed |= {partition: place.offset for partition, place in step.places.items()}
-        self.after_commit(step)
 
     def _sent(self, step: Step, again: bool) -> bool:
         try:

@@ -41,8 +41,7 @@ class DeadLetter:
         cls, error: FixStreamError, topic: str, partition: int, offset: int, headers: Headers | None = None
     ) -> DeadLetter:
         """The dead letter of the record that stood there with ``headers``."""
-        replays = _number(_texts(headers).get(REPLAYS)) or 0
-        return cls(error.code, str(error), topic, partition, offset, error.versions, _release(), replays)
+        return cls(error.code, str(error), topic, partition, offset, error.versions, _release(), replays_of(headers))
 
     def to_headers(self) -> list[tuple[str, bytes]]:
         """Headers in UTF-8; what is not known or empty has none."""
@@ -70,8 +69,13 @@ class DeadLetter:
             _number(texts.get(OFFSET)),
             tuple(filter(None, texts.get(VERSION, "").split(","))),
             texts.get(RELEASE),
-            _number(texts.get(REPLAYS)) or 0,
+            replays_of(headers),
         )
+
+
+def replays_of(headers: Headers | None) -> int:
+    """How often the record with these headers was sent again."""
+    return _number(_texts(headers).get(REPLAYS)) or 0 if headers else 0
 
 
 def replayed_offset(headers: Headers | None) -> int | None:
