@@ -152,8 +152,7 @@ class PartitionSlots:
     @property
     def offset(self) -> int:
         """Of the oldest open reception; where there is none, the next to be read."""
-        read_to = max(self.position, self.known_to)
-        return next(iter(self._open.values())).offset if self._open else read_to
+        return next(iter(self._open.values())).offset if self._open else self.position
 
     def answered(self, offset: int) -> bool:
         """Whether a record that belongs to no slot was answered before. Notes that it is read."""
