@@ -17,7 +17,7 @@ import heapq
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from stream_app.assembly.note import MOST_BYTES, Mark, encode_note
 from stream_app.assembly.overlap import fit
@@ -57,7 +57,7 @@ class Held(NamedTuple):
     """A reception that waits for its slot's end; ``record`` is whatever the caller knows it by."""
 
     reception: IqReception
-    record: object
+    record: Any
     offset: int
     size: int  # bytes that it keeps in memory
 
@@ -75,7 +75,7 @@ class Assembled:
 class Refused:
     """A reception that is in no capture, and why."""
 
-    record: object
+    record: Any
     error: FixStreamError
 
 
@@ -160,7 +160,7 @@ class PartitionSlots:
         self.position = max(self.position, offset + 1)
         return known
 
-    def add(self, reception: IqReception, record: object, offset: int, size: int, replays: int = 0) -> None:
+    def add(self, reception: IqReception, record: Any, offset: int, size: int, replays: int = 0) -> None:
         """Takes a reception that can be true; ends what it completes, or what it shows to be over."""
         if offset < self.position:  # read twice by this process
             return
@@ -256,7 +256,7 @@ class PartitionSlots:
             )
         return None
 
-    def _too_late(self, stream: _Stream, reception: IqReception, record: object) -> None:
+    def _too_late(self, stream: _Stream, reception: IqReception, record: Any) -> None:
         at, receiver = reception.slot_at_us, reception.channel.receiver_id
         if stream.closed.get(at, 0) & stream.bits[receiver]:
             self.repeated += 1

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
+
+from prometheus_client import Counter as Metric
 
 from stream_app.assembly.metrics import AssemblyMetrics
 from stream_app.assembly.note import Mark, decode_note
@@ -44,6 +47,7 @@ class Assembler:
         self._called: dict[Partition, float] = {}
         self._saved: dict[Partition, float] = {}
         self._sent: dict[int, Assembled] = {}  # by the output's id, of the last step
+        self._counts: Counter[tuple[Metric, str]] = Counter()  # of this step, with their labels
 
     @property
     def open_slots(self) -> int:
@@ -124,8 +128,11 @@ class Assembler:
             step.places[partition] = Place(part.offset, place.note)
             step.outputs += self._outputs(part.results)
             part.results = []
-            self._metrics.receptions.labels("repeated").inc(part.repeated)
+            self._counts[self._metrics.receptions, "repeated"] += part.repeated
             part.repeated = 0
+        for (counter, label), count in self._counts.items():
+            counter.labels(label).inc(count)
+        self._counts.clear()
         return step
 
     def _outputs(self, results: Sequence[Result]) -> list[Output]:
@@ -136,16 +143,17 @@ class Assembler:
 
     def _capture(self, result: Assembled) -> list[Output]:
         capture, first = result.capture, result.held[0].record
-        assert isinstance(first, RawRecord)  # noqa: S101
-        value = self._codecs.encode_capture(capture)
+        value = self._codecs.join_receptions(
+            capture, [(held.reception, held.record.value or b"") for held in result.held]
+        )
         if len(value) > self._settings.max_message_bytes:
             return self._too_large(result, len(value))
         output = Output(self._settings.captures_topic, key_of(capture), value, [], first.source)
         self._sent[id(output)] = result
         whole = len(capture.channels) == len(self._networks[capture.network].receivers)
-        self._metrics.captures.labels("complete" if whole else "partial").inc()
-        self._metrics.slots.labels(result.why).inc()
-        self._metrics.receptions.labels("captured").inc(len(result.held))
+        self._counts[self._metrics.captures, "complete" if whole else "partial"] += 1
+        self._counts[self._metrics.slots, result.why] += 1
+        self._counts[self._metrics.receptions, "captured"] += len(result.held)
         return [output]
 
     def _too_large(self, result: Assembled, size: int) -> list[Output]:
@@ -158,8 +166,7 @@ class Assembler:
         return [self._letter(Refused(held.record, error)) for held in result.held]
 
     def _letter(self, result: Refused) -> Output:
-        assert isinstance(result.record, RawRecord)  # noqa: S101
-        self._metrics.receptions.labels(result.error.code).inc()
+        self._counts[self._metrics.receptions, result.error.code] += 1
         return letter_of(result.record, result.error, self._settings.dead_letter_topic)
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from io import BytesIO
 from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Any
 
-from fastavro import schemaless_reader, schemaless_writer
+from fastavro import parse_schema, schemaless_reader, schemaless_writer
+from fastavro.schema import to_parsing_canonical_form
 
 from stream_app.errors import FixStreamError, InvalidCapture, InvalidReception, UndecodableRecord, UnknownSchema
 from stream_app.records.capture import Channel, IqCapture
@@ -58,6 +60,10 @@ class Codecs:
         self._statuses = load_schemas("ModelStatus", folder / "model_status", extra)
         self._receptions = load_schemas("IqReception", folder / "iq_reception", extra)
         self._tracks = load_schemas("Track", folder / "track", extra)
+        self._channel = parse_schema(_field_type(self._captures.reader, "channels")["items"])
+        # Then a channel's bytes within a reception are those that it has within a capture.
+        own = parse_schema(_field_type(self._receptions.reader, "channel"))
+        self._channels_alike = to_parsing_canonical_form(own) == to_parsing_canonical_form(self._channel)
 
     def encode_capture(self, capture: IqCapture) -> bytes:
         """The record of a capture. Raises InvalidCapture where a field does not fit the schema's type."""
@@ -75,6 +81,35 @@ class Codecs:
             raise InvalidCapture(
                 f"capture {capture.capture_id!r} does not fit its schema: {type(error).__name__}: {error}"
             ) from error
+
+    def join_receptions(self, capture: IqCapture, receptions: Sequence[tuple[IqReception, bytes]]) -> bytes:
+        """The record of a capture of these receptions, given with their own records, in its channels' order.
+
+        Channels that are just as they were received are not encoded again.
+        """
+        out = BytesIO()
+        out.write(self.encode_capture(replace(capture, channels=()))[:-1])  # the last byte ends the list of channels
+        out.write(_long(len(capture.channels)))
+        for channel, (reception, record) in zip(capture.channels, receptions, strict=True):
+            start = self._channel_start(reception, record) if channel is reception.channel else 0
+            if start:
+                out.write(memoryview(record)[start:])
+            else:
+                schemaless_writer(out, self._channel, _channel_record(channel))
+        out.write(b"\0")
+        return out.getvalue()
+
+    def _channel_start(self, reception: IqReception, record: bytes) -> int:
+        """Where the channel, the last field, begins in the reception's record; 0: not known."""
+        if (
+            reception.metadata
+            or not self._channels_alike
+            or record[2:_HEADER_BYTES] != self._receptions.reader_fingerprint
+        ):
+            return 0
+        name, receiver = reception.network.encode(), reception.channel.receiver_id.encode()
+        start = _HEADER_BYTES + len(_long(len(name))) + len(name) + 8 + len(_long(reception.slot_at_us)) + 1
+        return start if record.startswith(b"\0" + _long(len(receiver)) + receiver, start - 1) else 0
 
     def decode_capture(self, data: bytes | None) -> IqCapture:
         """The capture of a record, checked. Raises UnknownSchema, UndecodableRecord or InvalidCapture, nothing else."""
@@ -193,6 +228,21 @@ class Codecs:
         )
         record["clocks"] = tuple(ReceiverClock(**clock) for clock in record["clocks"])
         return ModelStatus(**record)
+
+
+def _field_type(schema: Any, name: str) -> Any:
+    return next(field["type"] for field in schema["fields"] if field["name"] == name)
+
+
+def _long(value: int) -> bytes:
+    """A number from 0 as Avro has it: variable-length zig-zag."""
+    value <<= 1
+    found = bytearray()
+    while value > 0x7F:
+        found.append(value & 0x7F | 0x80)
+        value >>= 7
+    found.append(value)
+    return bytes(found)
 
 
 def _channel_record(channel: Channel) -> dict[str, Any]:
