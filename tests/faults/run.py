@@ -9,13 +9,19 @@ import time
 from pathlib import Path
 
 from stream_app.settings import Guarantee
-from tests.faults import bounded, kafka, parts, workers
+from tests.faults import assembly, bounded, kafka, parts, workers
 from tests.faults.report import line, page, table
 from tests.faults.scenario import Row, Scenario, play
 from tests.faults.stage import Rig
 from tests.support import brokers
 
-SCENARIOS: tuple[Scenario, ...] = (*workers.SCENARIOS, *kafka.SCENARIOS, *parts.SCENARIOS, *bounded.SCENARIOS)
+SCENARIOS: tuple[Scenario, ...] = (
+    *workers.SCENARIOS,
+    *assembly.SCENARIOS,
+    *kafka.SCENARIOS,
+    *parts.SCENARIOS,
+    *bounded.SCENARIOS,
+)
 _JSON = brokers.ROOT / "build" / "faults.json"
 _PAGE = brokers.ROOT / "docs" / "faults.md"
 

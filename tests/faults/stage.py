@@ -119,6 +119,9 @@ class Answers(Reading):
 class Stage:
     """One scenario's topics, workers and load; a context manager that leaves nothing behind."""
 
+    process: type[WorkerProcess] = WorkerProcess
+    reading: type[Answers] = Answers
+
     def __init__(
         self,
         rig: Rig,
@@ -157,7 +160,7 @@ class Stage:
 
     def __enter__(self) -> Self:
         ensure_topics(self.settings)
-        self.answers = self._stack.enter_context(Answers(self.settings))
+        self.answers = self._stack.enter_context(self.reading(self.settings))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -170,7 +173,7 @@ class Stage:
 
     def launch(self, name: str, **how: Any) -> WorkerProcess:
         """Starts a worker, also one that was there before; does not wait for it."""
-        self.workers[name] = WorkerProcess(self.settings, self.folder, f"{name}-{uuid4().hex[:4]}", **how)
+        self.workers[name] = self.process(self.settings, self.folder, f"{name}-{uuid4().hex[:4]}", **how)
         return self.workers[name]
 
     def start(self, *names: str) -> list[WorkerProcess]:

@@ -20,6 +20,8 @@ SHORT = (
     "worker-killed",
     "worker-zombie",
     "rebalance-storm",
+    "assembler-killed",
+    "assembler-broker-restarted",
     "broker-restarted",
     "broker-frozen",
     "redis-killed",

@@ -19,6 +19,7 @@ from pydantic import SecretStr
 
 from stream_app.kafka.embedded import free_port
 from stream_app.kafka.topics import ensure_topics
+from stream_app.resources import example_network
 from stream_app.settings import SECRETS, Settings
 from tests.support.process import Ailing
 
@@ -66,6 +67,7 @@ class WorkerProcess(Ailing):
     """``fixstream worker`` with its log in a file."""
 
     process: subprocess.Popen[bytes]
+    command: Sequence[str] = ("worker",)
 
     def __init__(
         self,
@@ -89,7 +91,7 @@ class WorkerProcess(Ailing):
             environment["FIXSTREAM_SECRETS_DIR"] = str(secrets_dir)
         with self._log.open("wb") as out:
             self.process = subprocess.Popen(
-                [*inside, sys.executable, "-m", "stream_app.cli.main", "worker"],
+                [*inside, sys.executable, "-m", "stream_app.cli.main", *self.command],
                 env=os.environ | environment,
                 stdout=out,
                 stderr=out,
@@ -140,6 +142,17 @@ class WorkerProcess(Ailing):
         except subprocess.TimeoutExpired:
             self.process.kill()
             raise AssertionError(f"the worker did not stop within {timeout_s:.0f} s: {self.log()[-3000:]}") from None
+
+
+class AssemblerProcess(WorkerProcess):
+    """``fixstream assemble`` of the demo network."""
+
+    command = ("assemble", "--network", str(example_network("demo")))
+
+    def partitions(self) -> set[int]:
+        """The partitions that it says it has."""
+        status, body = self.get("/health/ready")
+        return set(json.loads(body)["partitions"]) if status else set()
 
 
 def send_all(settings: Settings, records: Iterable[tuple[bytes | None, bytes | None]], **more: Any) -> None:
