@@ -148,7 +148,7 @@ class Stage:
     # Reading.
 
     def _subscribe(self) -> None:
-        self._consumer = Consumer({**fetching(self._settings), "log_level": 3}, logger=log)
+        self._consumer = Consumer({**fetching(self._settings), "log_level": 2}, logger=log)
         self._consumer.subscribe(
             [self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )
@@ -336,8 +336,8 @@ class Stage:
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         consumer.incremental_assign(partitions)
         self._join(consumer)
-        if self._trying:
-            consumer.pause(partitions)
+        # One that was paused when it left comes back paused.
+        (consumer.pause if self._trying else consumer.resume)(partitions)
         self._assigned |= {(p.topic, p.partition) for p in partitions}
         if partitions:
             log.info("Assigned partitions %s", sorted(p.partition for p in partitions))
