@@ -21,6 +21,7 @@ from stream_app.network.file import Network
 from stream_app.records.capture import key_of
 from stream_app.records.codec import Codecs
 from stream_app.records.dead_letter import replays_of
+from stream_app.records.reception_reader import ReceptionReader
 from stream_app.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -43,6 +44,7 @@ class Assembler:
             min_receivers=settings.assembly_min_receivers,
             max_span=settings.assembly_max_span,
         )
+        self._reader = ReceptionReader(codecs)
         self._parts: dict[Partition, PartitionSlots] = {}
         self._called: dict[Partition, float] = {}
         self._saved: dict[Partition, float] = {}
@@ -74,9 +76,11 @@ class Assembler:
 
     def take(self, records: Sequence[RawRecord]) -> Step:
         """Captures of the slots that these end, and dead letters."""
+        touched: dict[Partition, None] = {}
         for record in records:
-            self._add(self._parts[record.source], record)
-        touched = dict.fromkeys(record.source for record in records)
+            source = record.source
+            touched[source] = None
+            self._add(self._parts[source], record)
         for partition in touched:
             self._parts[partition].pass_time(self._elapsed(partition))
             self._parts[partition].bound()
@@ -106,13 +110,15 @@ class Assembler:
         try:
             if record.refusal is not None:
                 raise record.refusal
-            reception = self._codecs.decode_reception(record.value)
+            received = self._reader.read(record.value)
         except CaptureError as error:
             if not part.answered(record.offset):
-                part.results.append(Refused(record, error))
+                part.results.append(Refused((record, None), error))
             return
-        size = 2 * len(record.value or b"")  # the record, and the samples of the reception
-        part.add(reception, record, record.offset, size, replays_of(record.headers))
+        size = len(record.value or b"")
+        if received.channel is None:
+            size += len(received.reception.channel.samples)  # a copy
+        part.add(received.reception, (record, received.channel), record.offset, size, replays_of(record.headers))
 
     def _step(self, partitions: Iterable[Partition]) -> Step:
         step = Step()
@@ -142,10 +148,11 @@ class Assembler:
         return found
 
     def _capture(self, result: Assembled) -> list[Output]:
-        capture, first = result.capture, result.held[0].record
-        value = self._codecs.join_receptions(
-            capture, [(held.reception, held.record.value or b"") for held in result.held]
-        )
+        capture, (first, _) = result.capture, result.held[0].record
+        # A channel that was cut is another one than was received.
+        pairs = zip(capture.channels, result.held, strict=True)
+        as_received = [held.record[1] if channel is held.reception.channel else None for channel, held in pairs]
+        value = self._codecs.join_channels(capture, as_received)
         if len(value) > self._settings.max_message_bytes:
             return self._too_large(result, len(value))
         output = Output(self._settings.captures_topic, key_of(capture), value, [], first.source)
@@ -167,7 +174,8 @@ class Assembler:
 
     def _letter(self, result: Refused) -> Output:
         self._counts[self._metrics.receptions, result.error.code] += 1
-        return letter_of(result.record, result.error, self._settings.dead_letter_topic)
+        record, _ = result.record
+        return letter_of(record, result.error, self._settings.dead_letter_topic)
 
 
 def _read(place: Place | None) -> tuple[int, list[Mark]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from io import BytesIO
 from operator import attrgetter, itemgetter
 from pathlib import Path
@@ -35,7 +35,7 @@ from stream_app.records.validate import check_capture, check_reception
 
 RECORDS = ("IqReception", "IqCapture", "Fix", "Track", "Deployment", "ModelStatus")
 _MARKER = b"\xc3\x01"
-_HEADER_BYTES = 10  # marker and fingerprint
+HEADER_BYTES = 10  # marker and fingerprint
 _CHANNEL_FIELDS = tuple(Channel.__dataclass_fields__)
 _channel_values = attrgetter(*_CHANNEL_FIELDS)
 _channel_fields = itemgetter(*_CHANNEL_FIELDS)
@@ -61,19 +61,23 @@ class Codecs:
         self._receptions = load_schemas("IqReception", folder / "iq_reception", extra)
         self._tracks = load_schemas("Track", folder / "track", extra)
         self._channel = parse_schema(_field_type(self._captures.reader, "channels")["items"])
-        # Then a channel's bytes within a reception are those that it has within a capture.
+        self.reception_header = _MARKER + self._receptions.reader_fingerprint
         own = parse_schema(_field_type(self._receptions.reader, "channel"))
-        self._channels_alike = to_parsing_canonical_form(own) == to_parsing_canonical_form(self._channel)
+        # Whether a channel's bytes within a reception are those that it has within a capture.
+        self.channels_alike = to_parsing_canonical_form(own) == to_parsing_canonical_form(self._channel)
 
     def encode_capture(self, capture: IqCapture) -> bytes:
         """The record of a capture. Raises InvalidCapture where a field does not fit the schema's type."""
+        return self._encode_capture(capture, [_channel_record(channel) for channel in capture.channels])
+
+    def _encode_capture(self, capture: IqCapture, channels: list[dict[str, Any]]) -> bytes:
         record = {
             "capture_id": capture.capture_id,
             "network": capture.network,
             "captured_at": capture.captured_at_us,
             "center_frequency_hz": capture.center_frequency_hz,
             "metadata": capture.metadata,
-            "channels": [_channel_record(channel) for channel in capture.channels],
+            "channels": channels,
         }
         try:
             return _encode(record, self._captures)
@@ -82,34 +86,21 @@ class Codecs:
                 f"capture {capture.capture_id!r} does not fit its schema: {type(error).__name__}: {error}"
             ) from error
 
-    def join_receptions(self, capture: IqCapture, receptions: Sequence[tuple[IqReception, bytes]]) -> bytes:
-        """The record of a capture of these receptions, given with their own records, in its channels' order.
+    def join_channels(self, capture: IqCapture, channels: Sequence[memoryview | None]) -> bytes:
+        """The record of a capture whose channels came as ``channels``, encoded each, in their order.
 
-        Channels that are just as they were received are not encoded again.
+        None: the channel has to be encoded.
         """
-        out = BytesIO()
-        out.write(self.encode_capture(replace(capture, channels=()))[:-1])  # the last byte ends the list of channels
-        out.write(_long(len(capture.channels)))
-        for channel, (reception, record) in zip(capture.channels, receptions, strict=True):
-            start = self._channel_start(reception, record) if channel is reception.channel else 0
-            if start:
-                out.write(memoryview(record)[start:])
-            else:
-                schemaless_writer(out, self._channel, _channel_record(channel))
-        out.write(b"\0")
-        return out.getvalue()
+        head = self._encode_capture(capture, [])[:-1]  # the last byte ends the list of channels
+        parts: list[bytes | memoryview] = [head, bytes([2 * len(channels)])]  # zig-zag of MAX_CHANNELS at most: a byte
+        for channel, encoded in zip(capture.channels, channels, strict=True):
+            parts.append(self._encode_channel(channel) if encoded is None else encoded)
+        return b"".join([*parts, b"\0"])
 
-    def _channel_start(self, reception: IqReception, record: bytes) -> int:
-        """Where the channel, the last field, begins in the reception's record; 0: not known."""
-        if (
-            reception.metadata
-            or not self._channels_alike
-            or record[2:_HEADER_BYTES] != self._receptions.reader_fingerprint
-        ):
-            return 0
-        name, receiver = reception.network.encode(), reception.channel.receiver_id.encode()
-        start = _HEADER_BYTES + len(_long(len(name))) + len(name) + 8 + len(_long(reception.slot_at_us)) + 1
-        return start if record.startswith(b"\0" + _long(len(receiver)) + receiver, start - 1) else 0
+    def _encode_channel(self, channel: Channel) -> bytes:
+        out = BytesIO()
+        schemaless_writer(out, self._channel, _channel_record(channel))
+        return out.getvalue()
 
     def decode_capture(self, data: bytes | None) -> IqCapture:
         """The capture of a record, checked. Raises UnknownSchema, UndecodableRecord or InvalidCapture, nothing else."""
@@ -234,17 +225,6 @@ def _field_type(schema: Any, name: str) -> Any:
     return next(field["type"] for field in schema["fields"] if field["name"] == name)
 
 
-def _long(value: int) -> bytes:
-    """A number from 0 as Avro has it: variable-length zig-zag."""
-    value <<= 1
-    found = bytearray()
-    while value > 0x7F:
-        found.append(value & 0x7F | 0x80)
-        value >>= 7
-    found.append(value)
-    return bytes(found)
-
-
 def _channel_record(channel: Channel) -> dict[str, Any]:
     fields = dict(zip(_CHANNEL_FIELDS, _channel_values(channel), strict=True))
     if not isinstance(channel.samples, bytes):
@@ -266,13 +246,13 @@ def _decode(data: bytes | None, schemas: SchemaSet, what: str) -> dict[str, Any]
     A length inside ``data`` that claims more than there is costs nothing: reads of a BytesIO end where it ends. What
     is there, but in pieces too many, is refused before any is made.
     """
-    if data is None or len(data) < _HEADER_BYTES or data[:2] != _MARKER:
+    if data is None or len(data) < HEADER_BYTES or data[:2] != _MARKER:
         held = "nothing (a tombstone)" if data is None else f"{len(data)} bytes that begin {data[:2].hex(' ')!r}"
         raise UndecodableRecord(
             f"a {what} must be an Avro single-object record (c3 01, 8 bytes of fingerprint, data), "
             f"but the value holds {held}: check the producer's serializer"
         )
-    mark = bytes(data[2:_HEADER_BYTES])
+    mark = bytes(data[2:HEADER_BYTES])
     writer = schemas.writers.get(mark)
     if writer is None:
         raise UnknownSchema(
@@ -280,9 +260,9 @@ def _decode(data: bytes | None, schemas: SchemaSet, what: str) -> dict[str, Any]
             "put its .avsc into FIXSTREAM_SCHEMA_DIR, or upgrade"
         )
     stream = BytesIO(data)
-    stream.seek(_HEADER_BYTES)
+    stream.seek(HEADER_BYTES)
     try:
-        check_items(data, _HEADER_BYTES, writer)
+        check_items(data, HEADER_BYTES, writer)
         record = schemaless_reader(stream, writer, None if writer is schemas.reader else schemas.reader)
     except Exception as error:  # EOF, index, unicode, resolution: whatever broken bytes bring about
         raise UndecodableRecord(

@@ -59,7 +59,7 @@ def check_capture(capture: IqCapture) -> None:
             and (channel.gain_db is None or abs(channel.gain_db) <= LARGEST_GAIN_DB)
             and (channel.antenna_id is None or len(channel.antenna_id) <= LONGEST_NAME)
             and (channel.loss_ratio is None or 0 <= channel.loss_ratio <= 1)
-            and (channel.datatype != "cf32_le" or _are_numbers(channel.samples))
+            and (channel.datatype != "cf32_le" or are_numbers(channel.samples))
         ):
             raise _invalid(capture, f"receiver {shown(channel.receiver_id)}: {_reason(channel)}")
 
@@ -101,7 +101,7 @@ def _name_reason(text: str) -> str:
     return f"{text!r} holds a control character"
 
 
-def _are_numbers(samples: bytes | memoryview) -> bool:
+def are_numbers(samples: bytes | memoryview) -> bool:
     """Whether all floats are finite and of a size that can be worked with."""
     values = np.frombuffer(samples, "<f4")
     # Two passes without a copy; NaN is the largest and the smallest of anything.
