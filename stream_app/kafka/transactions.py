@@ -74,7 +74,7 @@ class Transactions:
             producer.begin_transaction()
             for output in outputs:
                 self._produce(producer, output, too_large)
-            places = [TopicPartition(*place, offset, notes.get(place)) for place, offset in offsets.items()]
+            places = [TopicPartition(*place, offset, notes.get(place, "")) for place, offset in offsets.items()]
             self._finish(producer, places, member)
         except queue.Empty:
             self._renew()
