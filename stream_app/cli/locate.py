@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from stream_app.cli.recordings import CaptureSeconds, Files, ReceiverNames, Start
 
 if TYPE_CHECKING:
     from stream_app.network.file import Network
@@ -20,20 +23,21 @@ _BATCH = 16
 
 
 def locate(
-    files: Annotated[list[Path], typer.Argument(help="KiwiSDR recordings of one moment, one a receiver")],
+    files: Files,
     network: Annotated[Path, typer.Option(help="the network's YAML file")],
-    capture_seconds: Annotated[float, typer.Option(help="length of one capture, seconds")] = 1.0,
+    capture_seconds: CaptureSeconds = None,
+    receiver: ReceiverNames = None,
+    start: Start = None,
     model: Annotated[Path | None, typer.Option(help="an ONNX model; default: built from the network file")] = None,
     confidence: Annotated[float, typer.Option(min=0.01, max=0.999, help="probability the ellipses state")] = 0.95,
     json_lines: Annotated[bool, typer.Option("--json", help="one JSON line a fix instead of GeoJSON")] = False,
 ) -> None:
     """Locate the emitter of recordings on disk. Prints GeoJSON; captures without a fix go to standard error."""
     from stream_app.network.file import load_network
-    from stream_app.network.kiwisdr import read_kiwisdr
-    from stream_app.network.replay import captures_of
+    from stream_app.network.sources import Given, captures_from
 
     where = load_network(network)
-    captures = list(captures_of([read_kiwisdr(file) for file in files], where, capture_seconds))
+    _, captures = captures_from(files, where, capture_seconds, Given(tuple(receiver or ()), start))
     fixes = _fixes(captures, where, model, confidence)
     if json_lines:
         for fix in fixes:
@@ -42,7 +46,7 @@ def locate(
         typer.echo(json.dumps({"type": "FeatureCollection", "features": [as_feature(fix) for fix in fixes]}))
 
 
-def _fixes(captures: Sequence[IqCapture], network: Network, model: Path | None, confidence: float) -> list[Fix]:
+def _fixes(captures: Iterator[IqCapture], network: Network, model: Path | None, confidence: float) -> list[Fix]:
     import onnx
 
     from stream_app.cache.dedup import DedupCache
@@ -63,8 +67,8 @@ def _fixes(captures: Sequence[IqCapture], network: Network, model: Path | None, 
         session = OnnxSession.load(model, model.stem, "file", settings.inference_threads)
     locator = Locator(Fleet.of(session), DedupCache(None), Codecs(), settings, Metrics())
     fixes: list[Fix] = []
-    for at in range(0, len(captures), _BATCH):
-        for result in locator.locate(captures[at : at + _BATCH]):
+    while batch := list(islice(captures, _BATCH)):
+        for result in locator.locate(batch):
             if isinstance(result, CaptureError):
                 typer.echo(f"no fix ({result.code}): {result}", err=True)
             else:

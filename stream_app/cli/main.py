@@ -16,6 +16,7 @@ from stream_app.cli import (
     follow,
     locate,
     model,
+    record,
     replay,
     simulate,
     status,
@@ -36,6 +37,7 @@ app.command("worker")(worker.worker)
 app.command("assemble")(assemble.assemble)
 app.command("watch")(watch.watch)
 app.command("locate")(locate.locate)
+app.command("record")(record.record)
 app.command("replay")(replay.replay)
 app.command("simulate")(simulate.simulate)
 app.command("evaluate")(evaluate.evaluate)

@@ -1,4 +1,4 @@
-"""Captures onto Kafka at their pace, every one acknowledged, with a progress bar on standard error."""
+"""Captures or receptions onto Kafka at their pace, every one acknowledged, with a progress bar on standard error."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from stream_app.kafka.topics import ensure_topics
 from stream_app.network.truth import Truth, write_truths
 from stream_app.records.capture import IqCapture, key_of
 from stream_app.records.codec import Codecs
+from stream_app.records.reception import IqReception
 from stream_app.settings import Settings
 
 _BATCH = 32
@@ -35,42 +36,66 @@ class Timed:
     truth: Truth | None = None
 
 
-def send_all(captures: Iterable[Timed], settings: Settings, total: int | None, truth_file: Path | None = None) -> int:
-    """Sends each capture when it is due, its truth to ``truth_file`` once it is acknowledged; returns how many.
+@dataclass(frozen=True, slots=True)
+class TimedReception:
+    """A reception, and when it is to be sent."""
 
-    Raises BrokerUnavailable, DeliveryFailed, TruthFileError.
+    due_s: float
+    reception: IqReception
+
+
+Item = Timed | TimedReception
+
+
+def send_all(
+    items: Iterable[Item],
+    settings: Settings,
+    total: int | None,
+    truth_file: Path | None = None,
+    topic: str | None = None,
+) -> int:
+    """Sends each record when it is due, its truth to ``truth_file`` once it is acknowledged; returns how many.
+
+    ``topic``: the captures' topic if None. Raises BrokerUnavailable, DeliveryFailed, TruthFileError.
     """
-    ensure_topics(settings, Rights(write=(settings.captures_topic,)))
+    topic = topic or settings.captures_topic
+    ensure_topics(settings, Rights(write=(topic,)))
     with ExitStack() as stack:
         truths = stack.enter_context(_opened(truth_file)) if truth_file is not None else None
         publisher = Publisher(settings)
         stack.callback(publisher.close)
         progress = stack.enter_context(_bar())
-        task = progress.add_task(f"to {settings.captures_topic}", total=total)
+        task = progress.add_task(f"to {topic}", total=total)
         sent = 0
-        for count in _sending(captures, publisher, settings.captures_topic, truths):
+        for count in _sending(items, publisher, topic, truths):
             sent += count
             progress.update(task, completed=sent)
     return sent
 
 
-def _sending(captures: Iterable[Timed], publisher: Publisher, topic: str, truths: TextIO | None) -> Iterator[int]:
-    """Sends batch after batch; yields how many captures each acknowledged one held."""
+def _sending(items: Iterable[Item], publisher: Publisher, topic: str, truths: TextIO | None) -> Iterator[int]:
+    """Sends batch after batch; yields how many records each acknowledged one held."""
     codecs = Codecs()
-    for batch in _due(captures):
-        outputs = [Output(topic, key_of(item.capture), codecs.encode_capture(item.capture), []) for item in batch]
+    for batch in _due(items):
+        outputs = [_output(codecs, topic, item) for item in batch]
         asyncio.run(publisher.send(outputs))
         if truths is not None:
-            write_truths(truths, [item.truth for item in batch if item.truth is not None])
+            write_truths(truths, [item.truth for item in batch if isinstance(item, Timed) and item.truth is not None])
             truths.flush()
         yield len(batch)
 
 
-def _due(captures: Iterable[Timed]) -> Iterator[list[Timed]]:
+def _output(codecs: Codecs, topic: str, item: Item) -> Output:
+    if isinstance(item, Timed):
+        return Output(topic, key_of(item.capture), codecs.encode_capture(item.capture), [])
+    return Output(topic, key_of(item.reception), codecs.encode_reception(item.reception), [])
+
+
+def _due(items: Iterable[Item]) -> Iterator[list[Item]]:
     """Batches of what is due, none before its time."""
     begin = time.monotonic()
-    batch: list[Timed] = []
-    for item in captures:
+    batch: list[Item] = []
+    for item in items:
         wait = begin + item.due_s - time.monotonic()
         if batch and (wait > 0 or len(batch) == _BATCH):
             yield batch
@@ -98,7 +123,6 @@ def _bar() -> Progress:
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("captures"),
         TimeElapsedColumn(),
         console=Console(stderr=True),
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import struct
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,33 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_app.errors import RecordingError
+from stream_app.network.recording import Recording
 
 _NAME = re.compile(r"^(\d{8}T\d{6})Z_(\d+)_(.+)_iq\.wav$")
 _KIWI = struct.Struct("<BBII")
 _GPS_EPOCH_S = 315_964_800  # 1980-01-06 in Unix seconds
 _WEEK_S = 604_800
+_HEAD_BYTES = 256  # the first kiwi chunk stands behind the fmt chunk
 _JUMP_S = 1e-3  # a chunk whose time is off the sequence by more does not continue it
 
 
-@dataclass(frozen=True, slots=True)
-class KiwiRecording:
-    """One receiver's recording; times are GNSS seconds counted on the Unix epoch, without leap seconds."""
-
-    receiver_id: str
-    center_frequency_hz: float
-    start_time_ns: int  # of samples[0], by the fitted clock
-    sample_rate_hz: float  # as the timestamps say
-    residual_s: float  # largest distance of a timestamp from the fit
-    samples: NDArray[np.int16]  # [n, 2], I and Q
-
-    @property
-    def duration_s(self) -> float:
-        """Length in seconds."""
-        return len(self.samples) / self.sample_rate_hz
-
-
-def read_kiwisdr(path: str | Path) -> KiwiRecording:
+def read_kiwisdr(path: str | Path) -> Recording:
     """Reads a KiwiSDR recording named ``<UTC>_<Hz>_<receiver>_iq.wav``.
+
+    Its times are GNSS seconds counted on the Unix epoch, without leap seconds; its rate is what they say.
 
     Raises RecordingError, which names file and offset, for anything that is not one.
     """
@@ -60,7 +46,25 @@ def read_kiwisdr(path: str | Path) -> KiwiRecording:
     residual = float(np.abs(stated[first:] - base - offset - slope * starts).max())
     start_ns = (round(began.timestamp()) + int(base)) * 10**9 + round(offset * 1e9)
     samples = np.frombuffer(b"".join(blocks[first:]), "<i2").reshape(-1, 2)
-    return KiwiRecording(name[3], float(name[2]), start_ns, 1 / float(slope), residual, samples)
+    return Recording(
+        receiver_id=name[3],
+        center_frequency_hz=float(name[2]),
+        start_time_ns=start_ns,
+        sample_rate_hz=1 / float(slope),
+        samples=samples,
+        residual_s=residual,
+        time_sync="GPS",
+        source=path.name,
+    )
+
+
+def is_kiwisdr(path: Path) -> bool:
+    """Whether a WAV file has KiwiSDR's times. Raises RecordingError where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return b"kiwi" in file.read(_HEAD_BYTES)
+    except OSError as error:
+        raise RecordingError(f"cannot read recording {path}: {error.strerror}") from error
 
 
 def _chunks(name: str, data: bytes) -> tuple[int, list[float], list[bytes]]:

@@ -1,83 +1,186 @@
-"""Recordings of one moment become captures of a chosen length."""
+"""Recordings of one moment become captures, or receptions, of slots that all receivers agree on."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 
 from stream_app.errors import NetworkFileError, RecordingError
-from stream_app.network.file import Network, Receiver
-from stream_app.network.kiwisdr import KiwiRecording
+from stream_app.network.file import Network
+from stream_app.network.recording import Place, Recording
 from stream_app.records.capture import Channel, IqCapture
+from stream_app.records.slots import NS, first_sample, next_slot_ns, sample_time_ns, samples_in, slot_length_ns
 
-_NS = 10**9
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What one recording holds of a slot."""
+
+    recording: Recording
+    place: Place
+    first: int
+    count: int
+
+    def channel(self) -> Channel:
+        """The samples, copied from the recording."""
+        recording, place = self.recording, self.place
+        return Channel(
+            receiver_id=recording.receiver_id,
+            latitude=place.latitude,
+            longitude=place.longitude,
+            altitude_m=place.altitude_m or 0.0,
+            start_time_ns=sample_time_ns(recording.start_time_ns, self.first, recording.sample_rate_hz),
+            sample_rate_hz=recording.sample_rate_hz,
+            datatype=recording.datatype,
+            sample_count=self.count,
+            samples=recording.samples[self.first : self.first + self.count].tobytes(),
+            start_sigma_ns=recording.start_sigma_ns,
+            time_sync=recording.time_sync,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A slot, and the receivers that cover all of it."""
+
+    at_us: int
+    pieces: tuple[Piece, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Cutting:
+    """Recordings, cut into slots: a schedule's, or those that their annotations mark."""
+
+    network: str
+    center_frequency_hz: float
+    slots: tuple[Slot, ...]  # in order, each with a piece at least
+    receivers: int
+    shared_s: float  # that all receivers cover
+
+    def captures(self) -> list[Slot]:
+        """The slots that all receivers cover. Raises RecordingError where that is none."""
+        if self.receivers < 2:
+            raise RecordingError(f"the recordings are of {self.receivers} receiver; a fix needs at least 2 receivers")
+        found = [slot for slot in self.slots if len(slot.pieces) == self.receivers]
+        if not found:
+            raise RecordingError(f"the recordings share {self.shared_s:.3f} s, too little for one capture")
+        return found
+
+    def capture(self, slot: Slot) -> IqCapture:
+        """All of a slot together."""
+        return IqCapture(
+            capture_id=f"{self.network}-{slot.at_us}",
+            network=self.network,
+            captured_at_us=slot.at_us,
+            center_frequency_hz=self.center_frequency_hz,
+            channels=tuple([piece.channel() for piece in slot.pieces]),
+        )
 
 
 def captures_of(
-    recordings: Sequence[KiwiRecording], network: Network, capture_seconds: float = 1.0
+    recordings: Sequence[Recording], network: Network, capture_seconds: float | None = 1.0
 ) -> Iterator[IqCapture]:
-    """Captures of ``capture_seconds`` that all recordings cover, from the first whole second on.
+    """The captures of ``cut`` that all recordings cover. Raises what it raises, and RecordingError where none is."""
+    cutting = cut(recordings, network, capture_seconds)
+    return map(cutting.capture, cutting.captures())
 
-    Positions come from the network file. Raises RecordingError where the recordings do not belong together,
-    NetworkFileError where a receiver is not in the file.
+
+def cut(recordings: Sequence[Recording], network: Network, capture_seconds: float | None) -> Cutting:
+    """Slots of ``capture_seconds``, at whole multiples of it; None: what the recordings' annotations mark, else 1 s.
+
+    Annotations are those of the first receiver that has some. Places come from the recordings or the network file.
+    Raises RecordingError where the recordings do not belong together, NetworkFileError where a receiver's place is not
+    known.
     """
-    if not math.isfinite(capture_seconds) or capture_seconds <= 0:
+    frequency = _frequency(recordings, network)
+    stations = _stations(recordings)
+    places = {name: _place(parts[0], network) for name, parts in stations.items()}
+    begin = max(parts[0].start_time_ns for parts in stations.values())
+    end = min(parts[-1].end_time_ns for parts in stations.values())
+    found = []
+    for at_ns, length_ns in _spans(stations, capture_seconds):
+        tried = [_piece(parts, places[name], at_ns, length_ns) for name, parts in stations.items()]
+        pieces = tuple([piece for piece in tried if piece is not None])
+        if pieces:
+            found.append(Slot(at_ns // 1000, pieces))
+    return Cutting(network.name, frequency, tuple(found), len(stations), max(0, end - begin) / NS)
+
+
+def _spans(stations: dict[str, list[Recording]], capture_seconds: float | None) -> Iterator[tuple[int, int]]:
+    """Start and length of each slot, ns."""
+    if capture_seconds is None:
+        marked = next((parts for parts in stations.values() if any(part.marks for part in parts)), None)
+        if marked is not None:
+            yield from sorted({_marked(part, *mark) for part in marked for mark in part.marks})
+            return
+    length = slot_length_ns(1.0 if capture_seconds is None else capture_seconds)
+    if length <= 0:
         raise RecordingError(f"a capture cannot last {capture_seconds} s: give a positive length")
-    _check(recordings)
-    receivers = [_receiver(network, recording) for recording in recordings]
-    begin = max(recording.start_time_ns for recording in recordings)
-    end = min(recording.start_time_ns + int(recording.duration_s * _NS) for recording in recordings)
-    first, step = -(-begin // _NS) * _NS, round(capture_seconds * _NS)
-    if first + step > end:
-        raise RecordingError(
-            f"the recordings share {max(0, end - begin) / _NS:.3f} s, too little for one capture of {capture_seconds} s"
-        )
-    for slot in range((end - first) // step):
-        at = first + slot * step
-        channels = []
-        for recording, receiver in zip(recordings, receivers, strict=True):
-            skip = math.ceil((at - recording.start_time_ns) * recording.sample_rate_hz / _NS)
-            count = math.floor(capture_seconds * recording.sample_rate_hz)
-            samples = recording.samples[skip : skip + count]
-            channels.append(
-                Channel(
-                    receiver_id=receiver.receiver_id,
-                    latitude=receiver.latitude,
-                    longitude=receiver.longitude,
-                    altitude_m=receiver.altitude_m,
-                    start_time_ns=recording.start_time_ns + round(skip * _NS / recording.sample_rate_hz),
-                    sample_rate_hz=recording.sample_rate_hz,
-                    datatype="ci16_le",
-                    sample_count=len(samples),
-                    samples=samples.tobytes(),
-                    time_sync="GPS",
+    recordings = [part for parts in stations.values() for part in parts]
+    at = next_slot_ns(min(recording.start_time_ns for recording in recordings), length)
+    end = max(recording.end_time_ns for recording in recordings)
+    while at + length <= end:
+        yield at, length
+        at += length
+
+
+def _marked(recording: Recording, first: int, count: int) -> tuple[int, int]:
+    rate = recording.sample_rate_hz
+    return sample_time_ns(recording.start_time_ns, first, rate), round(count * NS / rate)
+
+
+def _piece(parts: Sequence[Recording], place: Place, at_ns: int, length_ns: int) -> Piece | None:
+    for part in parts:
+        first = first_sample(part.start_time_ns, part.sample_rate_hz, at_ns)
+        count = samples_in(length_ns, part.sample_rate_hz)
+        if first >= 0 and count >= 2 and first + count <= len(part.samples):
+            return Piece(part, place, first, count)
+    return None
+
+
+def _stations(recordings: Sequence[Recording]) -> dict[str, list[Recording]]:
+    """The recordings of each receiver, in order of time."""
+    stations: dict[str, list[Recording]] = {}
+    for recording in recordings:
+        stations.setdefault(recording.receiver_id, []).append(recording)
+    for name, parts in stations.items():
+        parts.sort(key=lambda part: part.start_time_ns)
+        for before, after in pairwise(parts):
+            if after.start_time_ns < before.end_time_ns - NS / before.sample_rate_hz:
+                raise RecordingError(
+                    f"one receiver appears twice: {before.source} and {after.source} hold the same time of {name}: "
+                    "give one recording each, or name their receivers with --receiver"
                 )
-            )
-        yield IqCapture(
-            capture_id=f"{network.name}-{at // 1000}",
-            network=network.name,
-            captured_at_us=at // 1000,
-            center_frequency_hz=recordings[0].center_frequency_hz,
-            channels=tuple(channels),
+    return stations
+
+
+def _place(recording: Recording, network: Network) -> Place:
+    known, stated = network.receiver(recording.receiver_id), recording.place
+    if stated is not None:
+        altitude = stated.altitude_m
+        if altitude is None:
+            altitude = known.altitude_m if known else 0.0
+        return Place(stated.latitude, stated.longitude, altitude)
+    if known is not None:
+        return Place(known.latitude, known.longitude, known.altitude_m)
+    names = ", ".join(r.receiver_id for r in network.receivers)
+    raise NetworkFileError(
+        f"network {network.name} has no receiver {recording.receiver_id!r}, whose recording {recording.source} is "
+        f"given: add it to the file's receivers (there are {names}), or name the files' receivers with --receiver"
+    )
+
+
+def _frequency(recordings: Sequence[Recording], network: Network) -> float:
+    stated = {
+        network.center_frequency_hz if recording.center_frequency_hz is None else recording.center_frequency_hz
+        for recording in recordings
+    }
+    if not stated:
+        raise RecordingError("the files hold no recording")
+    if len(stated) > 1:
+        raise RecordingError(
+            f"the recordings are of different center frequencies ({', '.join(f'{f:.0f}' for f in sorted(stated))} Hz): "
+            "give those of one signal"
         )
-
-
-def _receiver(network: Network, recording: KiwiRecording) -> Receiver:
-    receiver = network.receiver(recording.receiver_id)
-    if receiver is None:
-        known = ", ".join(r.receiver_id for r in network.receivers)
-        raise NetworkFileError(
-            f"network {network.name} has no receiver {recording.receiver_id!r}, whose recording is given: "
-            f"add it to the file's receivers (there are {known})"
-        )
-    return receiver
-
-
-def _check(recordings: Sequence[KiwiRecording]) -> None:
-    if len(recordings) < 2:
-        raise RecordingError(f"{len(recordings)} recording(s) given; a fix needs at least 2 receivers")
-    names = [recording.receiver_id for recording in recordings]
-    if len(set(names)) < len(names):
-        raise RecordingError(f"one receiver appears twice among {', '.join(names)}: give one recording each")
-    if len({recording.center_frequency_hz for recording in recordings}) > 1:
-        raise RecordingError("the recordings are of different center frequencies: give those of one signal")
+    return stated.pop()

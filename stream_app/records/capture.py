@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from stream_app.records.reception import IqReception
 
 MAX_CHANNELS = 32
 
@@ -44,6 +48,6 @@ class IqCapture:
     metadata: dict[str, str] = field(default_factory=dict)
 
 
-def key_of(capture: IqCapture) -> bytes:
+def key_of(record: IqCapture | IqReception) -> bytes:
     """The record's key, network and frequency: one emitter's captures stay in their order."""
-    return f"{capture.network}/{capture.center_frequency_hz:.0f}".encode()
+    return f"{record.network}/{record.center_frequency_hz:.0f}".encode()

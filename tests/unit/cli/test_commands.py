@@ -35,6 +35,7 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
         "locate",
         "evaluate",
         "simulate",
+        "record",
         "replay",
         "model build",
         "model check",

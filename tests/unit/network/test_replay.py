@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from stream_app.errors import NetworkFileError, RecordingError
-from stream_app.network.kiwisdr import KiwiRecording
+from stream_app.network.recording import Recording
 from stream_app.network.replay import captures_of
 from stream_app.records.validate import check_capture
 from tests.unit.network.networks import network
@@ -14,9 +14,9 @@ _NS = 10**9
 
 def _recording(
     receiver: str, start_s: float, rate: float, seconds: float = 4.6, frequency: float = 77_500
-) -> KiwiRecording:
+) -> Recording:
     numbers = np.arange(int(seconds * rate), dtype=np.int32).view(np.int16).reshape(-1, 2)
-    return KiwiRecording(receiver, frequency, round(start_s * _NS), rate, 0.0, numbers)
+    return Recording(receiver, frequency, round(start_s * _NS), rate, numbers)
 
 
 _RECORDINGS = [_recording("a", 1000.3, 12_001.3), _recording("c", 1000.7, 11_999.1)]
@@ -62,7 +62,7 @@ def test_a_length_that_does_not_fit_is_refused(seconds: float) -> None:
         (_recording("c", 9000.0, 12_000), "share 0.000 s"),
     ],
 )
-def test_recordings_that_do_not_belong_together_are_refused(second: KiwiRecording, words: str) -> None:
+def test_recordings_that_do_not_belong_together_are_refused(second: Recording, words: str) -> None:
     with pytest.raises(RecordingError, match=words):
         list(captures_of([_RECORDINGS[0], second], network()))
 
