@@ -6,18 +6,19 @@ import logging
 import ssl
 from typing import TYPE_CHECKING
 
-from pydantic import SecretStr
-
 from stream_app.errors import SettingsError
-from stream_app.settings import Settings
 
 if TYPE_CHECKING:
     from faust.types.auth import CredentialsT
+    from pydantic import SecretStr
+
+    from stream_app.kafka.environment import KafkaEnvironment, Secret
+    from stream_app.settings import Settings
 
 ClientConfig = dict[str, str | int | float | bool]
 
 
-def connection(settings: Settings) -> ClientConfig:
+def connection(settings: Settings | KafkaEnvironment) -> ClientConfig:
     """The part of a librdkafka configuration that says where the brokers are, and how to be let in."""
     config: ClientConfig = {
         "bootstrap.servers": settings.bootstrap_servers,
@@ -66,15 +67,15 @@ def principal(settings: Settings) -> str:
     return "User:ANONYMOUS"
 
 
-def _uses_sasl(settings: Settings) -> bool:
+def _uses_sasl(settings: Settings | KafkaEnvironment) -> bool:
     return settings.kafka_security_protocol.startswith("SASL")
 
 
-def _uses_tls(settings: Settings) -> bool:
+def _uses_tls(settings: Settings | KafkaEnvironment) -> bool:
     return settings.kafka_security_protocol.endswith("SSL")
 
 
-def _value(secret: SecretStr | None) -> str:
+def _value(secret: SecretStr | Secret | None) -> str:
     return "" if secret is None else secret.get_secret_value()
 
 

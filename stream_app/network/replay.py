@@ -120,7 +120,7 @@ def _spans(stations: dict[str, list[Recording]], capture_seconds: float | None) 
     recordings = [part for parts in stations.values() for part in parts]
     at = next_slot_ns(min(recording.start_time_ns for recording in recordings), length)
     end = max(recording.end_time_ns for recording in recordings)
-    while at + length <= end:
+    while at < end:
         yield at, length
         at += length
 

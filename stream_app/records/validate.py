@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from stream_app.errors import InvalidCapture, InvalidReception
 from stream_app.records.capture import BYTES_PER_SAMPLE, MAX_CHANNELS, Channel, IqCapture
 from stream_app.records.reception import IqReception
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 LONGEST_NAME = 256  # characters
 MAX_METADATA = 1024  # entries
@@ -103,9 +106,15 @@ def _name_reason(text: str) -> str:
 
 def are_numbers(samples: bytes | memoryview) -> bool:
     """Whether all floats are finite and of a size that can be worked with."""
-    values = np.frombuffer(samples, "<f4")
+    values = _floats(samples)
     # Two passes without a copy; NaN is the largest and the smallest of anything.
     return bool(values.max() <= LARGEST_SAMPLE and values.min() >= -LARGEST_SAMPLE)
+
+
+def _floats(samples: bytes | memoryview) -> NDArray[np.float32]:
+    import numpy as np  # only where floats come: a receiver of integers goes without it
+
+    return np.frombuffer(samples, "<f4")
 
 
 def _reason(channel: Channel) -> str:
@@ -140,8 +149,8 @@ def _reason(channel: Channel) -> str:
         return f"antenna_id {_name_reason(channel.antenna_id)}"
     if channel.loss_ratio is not None and not 0 <= channel.loss_ratio <= 1:
         return f"loss_ratio is {channel.loss_ratio}: it must be 0 to 1, or null"
-    values = np.frombuffer(channel.samples, "<f4")
-    first = int(np.argmin(np.abs(values) <= LARGEST_SAMPLE))
+    values = _floats(channel.samples)
+    first = int((abs(values) <= LARGEST_SAMPLE).argmin())
     return (
         f"sample {first // 2} of its cf32_le samples holds {values[first]}: all must be numbers of at most "
         f"{LARGEST_SAMPLE:g} (full scale is 1)"
