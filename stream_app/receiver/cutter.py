@@ -85,7 +85,7 @@ class Slots:
                 # Without a slot before, the first that begins after the sample before this one. With one, the next:
                 # by this block's clock, it may have begun a little before this sample.
                 before_ns = sample_time_ns(start_ns, at - 1, self._rate)
-                slot = self._next_ns or next_slot_ns(before_ns + 1, self._length)
+                slot = self._next_ns or next_slot_ns(before_ns + 2, self._length)
                 at = max(at, first_sample(start_ns, self._rate, slot))
                 if at >= count:
                     return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 NS = 10**9
-_HALF_NS = 0.5  # times are whole nanoseconds: a sample this close to a limit is at it
+_AT_NS = 1.5  # times are whole nanoseconds, sums of them off by one: a sample this close before a limit is at it
 
 
 def slot_length_ns(seconds: float) -> int:
@@ -25,10 +25,9 @@ def sample_time_ns(start_ns: int, index: int, rate_hz: float) -> int:
 
 def first_sample(start_ns: int, rate_hz: float, at_ns: int) -> int:
     """Index of the first sample taken at or after ``at_ns``; negative where the stream begins later."""
-    index = math.ceil((at_ns - start_ns - _HALF_NS) * rate_hz / NS)
-    return index if sample_time_ns(start_ns, index, rate_hz) >= at_ns else index + 1
+    return math.ceil((at_ns - start_ns - _AT_NS) * rate_hz / NS)
 
 
 def samples_in(length_ns: int, rate_hz: float) -> int:
     """Whole samples in a span of that length."""
-    return math.floor((length_ns + _HALF_NS) * rate_hz / NS)
+    return math.floor((length_ns + _AT_NS) * rate_hz / NS)

@@ -56,7 +56,9 @@ def test_slots_are_those_of_a_replayed_recording_however_the_stream_is_cut_into_
     except RecordingError:  # too short for one
         wanted = []
     assert slots.lost == 0
-    assert [(slot.start_time_ns, slot.samples) for slot in found] == [(c.start_time_ns, c.samples) for c in wanted]
+    assert [slot.samples for slot in found] == [channel.samples for channel in wanted]
+    for slot, channel in zip(found, wanted, strict=True):
+        assert abs(slot.start_time_ns - channel.start_time_ns) <= 1  # blocks' times are rounded, too
 
 
 @settings(max_examples=60, deadline=None)
@@ -103,7 +105,7 @@ def test_a_clock_off_its_nominal_rate_misses_no_slot(ppm: float) -> None:
     found = _fed(slots, _START_NS, true, [(first, 1000) for first in range(0, 500_000, 1000)])
     assert [slot.slot_at_us for slot in found] == [(_START_NS // 1000) + n * 100_000 for n in range(len(found))]
     assert len(found) >= 49
-    assert all(0 <= slot.start_time_ns - slot.slot_at_us * 1000 <= 2 * _NS / true for slot in found)
+    assert all(-2 <= slot.start_time_ns - slot.slot_at_us * 1000 <= 2 * _NS / true for slot in found)
     assert slots.lost == 0
 
 
