@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from stream_app.errors import NetworkFileError, RecordingError
+from stream_app.errors import InvalidCapture, NetworkFileError, RecordingError
 from stream_app.network.file import Network
 from stream_app.network.recording import Place, Recording
 from stream_app.records.capture import Channel, IqCapture
 from stream_app.records.slots import NS, first_sample, next_slot_ns, sample_time_ns, samples_in, slot_length_ns
+from stream_app.records.validate import check_capture
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +69,19 @@ class Cutting:
         return found
 
     def capture(self, slot: Slot) -> IqCapture:
-        """All of a slot together."""
-        return IqCapture(
+        """All of a slot together. Raises RecordingError where that cannot be true."""
+        capture = IqCapture(
             capture_id=f"{self.network}-{slot.at_us}",
             network=self.network,
             captured_at_us=slot.at_us,
             center_frequency_hz=self.center_frequency_hz,
             channels=tuple([piece.channel() for piece in slot.pieces]),
         )
+        try:
+            check_capture(capture)
+        except InvalidCapture as error:
+            raise RecordingError(f"what is recorded cannot be true: {error}") from error
+        return capture
 
 
 def captures_of(
@@ -118,11 +124,18 @@ def _spans(stations: dict[str, list[Recording]], capture_seconds: float | None) 
     if length <= 0:
         raise RecordingError(f"a capture cannot last {capture_seconds} s: give a positive length")
     recordings = [part for parts in stations.values() for part in parts]
-    at = next_slot_ns(min(recording.start_time_ns for recording in recordings), length)
-    end = max(recording.end_time_ns for recording in recordings)
+    # Not from the first to the last of all times: between two files may lie years.
+    yield from sorted({span for recording in recordings for span in _scheduled(recording, length)})
+
+
+def _scheduled(recording: Recording, length_ns: int) -> Iterator[tuple[int, int]]:
+    if samples_in(length_ns, recording.sample_rate_hz) < 2:
+        return
+    # From one before: a recording that begins less than a sample later has all of it.
+    at, end = next_slot_ns(recording.start_time_ns, length_ns) - length_ns, recording.end_time_ns
     while at < end:
-        yield at, length
-        at += length
+        yield at, length_ns
+        at += length_ns
 
 
 def _marked(recording: Recording, first: int, count: int) -> tuple[int, int]:

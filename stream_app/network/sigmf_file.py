@@ -17,6 +17,7 @@ from stream_app.errors import RecordingError
 from stream_app.network.instant import parse_instant
 from stream_app.network.recording import Place, Recording
 from stream_app.records.slots import sample_time_ns
+from stream_app.records.validate import HIGHEST_RATE_HZ, LOWEST_RATE_HZ
 
 if TYPE_CHECKING:
     from sigmf import SigMFFile
@@ -85,6 +86,8 @@ def recordings_of(file: SigmfRecording, start_time_ns: int | None = None) -> Ite
     rate = file.fields.get("core:sample_rate")
     if rate is None:
         raise RecordingError(f"{file.name} has no core:sample_rate: add it to its metadata")
+    if not LOWEST_RATE_HZ <= rate <= HIGHEST_RATE_HZ:
+        raise RecordingError(f"{file.name}: core:sample_rate is {rate}: it must be {LOWEST_RATE_HZ} to 1e11 Hz")
     rate = float(rate)
     following: tuple[int, int] | None = None  # time and index that the next segment begins with, if nothing is missing
     for segment in file.segments:
@@ -155,10 +158,10 @@ def _opened(name: str, file: SigMFFile) -> SigmfRecording:
     end = size - fields.get("core:trailing_bytes", 0)
     # One map of all, as a process may only have so many.
     data = np.memmap(file.data_file, "u1", "r") if size else np.empty(0, "u1")
-    offset, segments = int(fields.get("core:offset", 0)), []
+    offset, segments = int(fields.get("core:offset", 0)), list[Segment]()
     for number, capture in enumerate(captures):
         first = capture["core:sample_start"] - offset
-        at += capture.get("core:header_bytes", 0)
+        at += capture.get("core:header_bytes", 0) + (0 if segments else first * width)  # before the first: nothing's
         if number + 1 < len(captures):
             count = captures[number + 1]["core:sample_start"] - offset - first
         else:
