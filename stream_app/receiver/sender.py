@@ -106,6 +106,8 @@ class ReceptionSender:
             # What is queued is bounded here.
             "queue.buffering.max.kbytes": 2**21 - 1,
             "delivery.timeout.ms": round(delivery_timeout_s * 1e3),
+            # librdkafka would repeat itself while brokers are away; _heard does not.
+            "log_level": 0,
             **(kafka or {}),
             "on_delivery": self._delivered,
             "error_cb": self._heard,
@@ -262,7 +264,7 @@ class ReceptionSender:
                     raise RecordTooLarge(
                         f"a reception of {len(value)} bytes is larger than a record may be: send shorter slots", [value]
                     ) from error
-                raise DeliveryFailed(f"a reception cannot be sent: {error.args[0].str()}") from error
+                raise DeliveryFailed(f"a reception for {self._topic} cannot be sent: {error.args[0].str()}") from error
         self._under_way += len(value)
 
     def _poll(self, wait_s: float) -> None:
@@ -278,6 +280,9 @@ class ReceptionSender:
         self._under_way -= len(message)
         if error is None:
             self.sent += 1
+            if self._last_heard:
+                log.info("Kafka answers again")
+                self._last_heard = ""
         elif error.code() == KafkaError._MSG_TIMED_OUT and self._when_full is WhenFull.DROP_OLDEST:
             self.dropped += 1
         elif error.code() != KafkaError._PURGE_QUEUE:
@@ -285,6 +290,8 @@ class ReceptionSender:
             self._why = self._why or error.str()
 
     def _heard(self, error: KafkaError) -> None:
+        if not self._last_heard:
+            log.warning("Kafka: %s; sending is tried again", error.str())
         self._last_heard = error.str()
 
     def _raise_failures(self) -> None:
