@@ -45,19 +45,28 @@ def main() -> None:
             size = sum(len(reception.channel.samples) for reception in receptions)
             many = receptions * max(1, round(options.megabytes * 1e6 / size))
             for number in range(options.rounds):
-                # In turn, so that a slow moment of the machine is nobody's alone.
+                # In turn, and who begins in turn, so that a slow moment of the machine is nobody's alone.
                 for codec in _CODECS if number == 0 else ("none",):
-                    figures = _compare(bootstrap, Path(folder), f"{name}.{codec}.{number}", codec, many)
+                    topic = f"{name}.{codec}.{number}"
+                    figures = _compare(bootstrap, Path(folder), topic, codec, many, bool(number % 2))
                     print(json.dumps({"source": name, "codec": codec, "round": number} | figures), flush=True)
 
 
-def _compare(bootstrap: str, folder: Path, topic: str, codec: str, many: Sequence[IqReception]) -> dict[str, Any]:
+def _compare(
+    bootstrap: str, folder: Path, topic: str, codec: str, many: Sequence[IqReception], ours_first: bool
+) -> dict[str, Any]:
     settings = Settings(bootstrap_servers=bootstrap, receptions_topic=topic, partitions=1)
     ensure_topics(settings)
     codecs = Codecs()
     values = [codecs.encode_reception(reception) for reception in many]
-    bare = _measured(lambda: _bare(bootstrap, topic, codec, values), len(many))
-    ours = _measured(lambda: _ours(bootstrap, topic, codec, many), len(many))
+    ways: list[Callable[[], None]] = [
+        lambda: _bare(bootstrap, topic, codec, values),
+        lambda: _ours(bootstrap, topic, codec, many),
+    ]
+    if ours_first:
+        ours, bare = (_measured(way, len(many)) for way in reversed(ways))
+    else:
+        bare, ours = (_measured(way, len(many)) for way in ways)
     return {
         "count": len(many),
         "stored": round(_stored(folder, topic) / (2 * sum(map(len, values))), 3),
