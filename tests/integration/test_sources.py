@@ -11,11 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import yaml
 
 from stream_app.errors import DeliveryFailed, InvalidReception, Overloaded, RecordTooLarge
 from stream_app.kafka.topics import ensure_topics
 from stream_app.network.file import Network
 from stream_app.network.receptions import receptions_of
+from stream_app.network.recorded import recorded_captures
 from stream_app.network.simulator import Simulator
 from stream_app.receiver import ReceptionSender, WhenFull
 from stream_app.records.capture import IqCapture, key_of
@@ -23,6 +25,7 @@ from stream_app.records.codec import Codecs
 from stream_app.settings import Settings
 from tests.support.brokers import ROOT, Broker, KraftBroker, java_runs
 from tests.support.worker import TopicReader, environment_of, eventually, send_all, settings_for
+from tests.unit.network import networks, test_sigmf_file, test_wav
 
 pytestmark = pytest.mark.kafka
 
@@ -95,6 +98,22 @@ def test_what_was_recorded_is_replayed_field_by_field(
     assert sorted(map(repr, found)) == sorted(map(repr, wanted))
 
 
+def test_files_are_replayed_as_receptions_of_the_same_slots(broker: Broker, unique: str, tmp_path: Path) -> None:
+    pytest.importorskip("sigmf")
+    settings = settings_for(broker.bootstrap, unique)
+    place = tmp_path / "net.yaml"
+    place.write_text(yaml.safe_dump(networks.network().model_dump(mode="json")))
+    files = [str(test_sigmf_file.make(tmp_path, "b")), str(test_wav.make(tmp_path, "one.wav", count=2500))]
+    given = ["--receiver", "b", "--receiver", "c", "--start", "2023-11-14T22:13:20.5Z"]
+    said = _run(settings, "replay", *files, "--network", str(place), "--speed", "0", "--as", "receptions", *given)
+    assert f"5 receptions sent to {settings.receptions_topic}" in said
+    with _reading(settings.bootstrap_servers, settings.receptions_topic) as reader:
+        receptions = [_CODECS.decode_reception(message.value()) for message in reader.read_out()]
+    slots = {(r.channel.receiver_id, r.slot_at_us // 10**6 - 1_700_000_000, r.channel.sample_count) for r in receptions}
+    # c began half a second later, and has less.
+    assert slots == {("b", 0, 1000), ("b", 1, 1000), ("b", 2, 1000), ("c", 1, 1000), ("c", 2, 1000)}
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_recording_ends_whole_when_it_is_interrupted(
     broker: Broker, network: Network, unique: str, tmp_path: Path, number: int
@@ -111,8 +130,6 @@ def test_a_recording_ends_whole_when_it_is_interrupted(
     finally:
         process.kill()
     assert process.returncode == 0, said
-    from stream_app.network.recorded import recorded_captures
-
     recorded = list(recorded_captures(tmp_path / "new"))
     assert f"{len(recorded)} captures recorded" in said
     assert 1 <= len(recorded) <= 20
@@ -121,8 +138,6 @@ def test_a_recording_ends_whole_when_it_is_interrupted(
 
 def test_count_and_key_choose_what_is_recorded(broker: Broker, network: Network, unique: str, tmp_path: Path) -> None:
     pytest.importorskip("sigmf")
-    from stream_app.network.recorded import recorded_captures
-
     settings, captures = settings_for(broker.bootstrap, unique), _captures(network, 40)
     _send(settings, captures)
     key = key_of(captures[0]).decode()
