@@ -25,7 +25,7 @@ _LAST_WAIT_S = 10.0
 def demo(
     network: Annotated[Path | None, typer.Option(help="the network's YAML file; default: the demo network")] = None,
     recordings: Annotated[
-        Path | None, typer.Option(help="a folder of KiwiSDR, WAV or SigMF recordings, instead of the simulator")
+        Path | None, typer.Option(help="a folder of KiwiSDR, WAV or SigMF recordings, or of fixstream record, to play")
     ] = None,
     capture_seconds: Annotated[float, typer.Option(help="length of a capture of recordings, seconds")] = 1.0,
     at: Annotated[str | None, typer.Option(help="where the recordings' emitter is, LATITUDE,LONGITUDE")] = None,
@@ -130,15 +130,12 @@ def _simulated(network: Network, step_s: float, repeats: float, seed: int) -> It
 def _recorded(network: Network, folder: Path, step_s: float, capture_seconds: float, at: str | None) -> Iterator[Timed]:
     from stream_app.cli.evaluate import parse_place
     from stream_app.cli.sending import Timed
-    from stream_app.errors import RecordingError
     from stream_app.network.sources import Given, captures_from
     from stream_app.network.truth import Truth
 
     files = sorted(file for kind in ("*.wav", "*.sigmf-meta", "*.sigmf") for file in folder.glob(kind))
-    if not files:
-        raise RecordingError(f"no *.wav, *.sigmf-meta or *.sigmf recordings in {folder}")
     place = None if at is None else parse_place(at)
-    _, captures = captures_from(files, network, capture_seconds, Given())
+    _, captures = captures_from(files or [folder], network, capture_seconds, Given())
     return (
         Timed(number * step_s, capture, None if place is None else Truth(capture.capture_id, "emitter", *place))
         for number, capture in enumerate(captures)
