@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test lint bench bench-quick peers control-drill http-load faults fuzz audit lock
+.PHONY: demo test lint bench bench-quick bench-assembly peers control-drill http-load faults fuzz audit lock
 
 $(BIN)/pip:
 	@$(PYTHON) -m venv $(VENV)
@@ -38,6 +38,10 @@ bench: $(VENV)/.stamp-dev peers
 
 bench-quick: $(VENV)/.stamp-dev peers
 	$(BIN)/python -m benchmarks.run --quick
+
+# CPU of an assembler over that of a loop that sends the same bytes on; writes build/assembly.json.
+bench-assembly: $(VENV)/.stamp-dev
+	$(BIN)/python -m benchmarks.assembly $(ARGS)
 
 # The benchmark's peers have an environment of their own: quixstreams wants an older confluent-kafka than the lock has.
 PEERS := build/bench-venv

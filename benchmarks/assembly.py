@@ -7,6 +7,7 @@ median over pairs. What is counted is the process's CPU time (all threads, librd
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import subprocess
 import sys
@@ -63,6 +64,7 @@ def assembler(settings: Settings, count: int) -> float:
     work = _Measured(count, settings, [BENCH_NETWORK], Codecs(), AssemblyMetrics())
     work.stage = Stage(settings, settings.receptions_topic, work, "bench")
     work.stage.open()
+    gc.freeze()
     work.stage.run()
     return time.process_time() - work.begun
 

@@ -12,6 +12,7 @@ def assemble(
     network: Annotated[list[Path], typer.Option(help="a network's YAML file; repeatable, one a network")],
 ) -> None:
     """Join receptions of one slot into captures until SIGTERM. Options come from FIXSTREAM_... variables or .env."""
+    import gc
     import logging
     import signal
     from collections import Counter
@@ -57,5 +58,6 @@ def assemble(
     pages = serve_pages(settings.web_host, settings.web_port, metrics.registry, refresh, state)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stage.stop())
+    gc.freeze()  # what there is now stays
     stage.run()
     pages.shutdown()
