@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stream_app.assembly.note import decode_note
 from stream_app.assembly.slots import Assembled, PartitionSlots, Refused, Rules
 from stream_app.network.receptions import receptions_of
 from stream_app.records.reception import IqReception
@@ -155,6 +156,39 @@ def test_a_note_stays_within_its_bound_whatever_is_sent() -> None:
         if not offset % 50:
             assert len(slots.note()) <= 400
     assert any(each.why == "early" for each in captures(slots)) or "too-few-receivers" in codes(slots)
+
+
+def test_what_was_sent_again_is_a_stream_of_its_own() -> None:
+    slots = read_all(slot_of(0), at_end=False)
+    for offset, each in enumerate(slot_of(0), 3):
+        slots.add(each, offset, offset, 100, replays=1)
+    name = f"tri/433920000/{EPOCH_US}"
+    assert [each.capture.capture_id for each in captures(slots)] == [name, f"{name}#1"]
+
+
+def taken_over(slots: PartitionSlots, rules: Rules = RULES) -> PartitionSlots:
+    """The successor of what has been committed."""
+    read_to, marks = decode_note(slots.note())
+    return PartitionSlots(NETWORKS, rules, slots.offset, read_to, marks)
+
+
+def test_a_successor_knows_the_slots_that_ended_ahead_of_time() -> None:
+    slots = taken_over(read_all([*slot_of(0), *slot_of(1)], at_end=False))
+    for offset, each in enumerate([*slot_of(0), *slot_of(1), reception("north", 2)], 6):
+        slots.add(each, offset, offset, 100)
+    assert (slots.results, slots.repeated, slots.open_slots) == ([], 6, 1)
+
+
+def test_a_successor_ends_no_slot_before_it_has_read_what_belongs_to_it() -> None:
+    """Not even where it asks for fewer receivers."""
+    log = [reception("north", 0), *slot_of(9)[:2], reception("east", 0)]
+    slots = taken_over(read_all(log, replace(RULES, min_receivers=3), at_end=False))
+    for offset, each in enumerate(log):
+        slots.pass_time(RULES.idle_s)
+        slots.add(each, offset, offset, 100)
+    slots.pass_time(RULES.idle_s)
+    assert [len(each.held) for each in captures(slots)] == [2, 2]
+    assert codes(slots) == []
 
 
 @given(st.data())
