@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka import Message
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 from typer.testing import CliRunner
 
 from stream_app.cli.main import app
@@ -144,3 +145,27 @@ def test_slots_that_are_open_go_on_after_a_stop(
         worker.kill()
     assert [CODECS.decode_capture(m.value()) for m in readers[0].read_out()] == [first, second]
     assert not readers[1].read_out()
+
+
+def test_a_capture_that_the_broker_refuses_for_its_size_holds_up_nothing(
+    settings: Settings, network: Network, tmp_path: Path, readers: tuple[TopicReader, TopicReader]
+) -> None:
+    small = ConfigResource(
+        ConfigResource.Type.TOPIC,
+        settings.captures_topic,
+        incremental_configs=[ConfigEntry("max.message.bytes", "30000", incremental_operation=AlterConfigOpType.SET)],
+    )
+    admin = AdminClient({"bootstrap.servers": settings.bootstrap_servers})
+    admin.incremental_alter_configs([small])[small].result(30)
+    whole, partial, *_ = captures(network)  # 33 KB, and 25 KB without one receiver
+    receptions = [record(each) for each in (*receptions_of(whole), *receptions_of(partial)[:-1])]
+    send(settings, receptions)
+    worker = AssemblerProcess(settings, tmp_path)
+    try:
+        eventually(lambda: readers[0].read() and len(readers[1].read()) >= 4, 60, "a capture and four letters")
+        assert worker.stop() == 0
+    finally:
+        worker.kill()
+    assert [CODECS.decode_capture(m.value()).captured_at_us for m in readers[0].read_out()] == [partial.captured_at_us]
+    assert [code_of(m) for m in readers[1].read_out()] == ["too-large"] * 4
+    assert {m.value() for m in readers[1].messages} == {value for _, value in receptions[:4]}

@@ -78,6 +78,8 @@ def test_help_waits_for_no_library_that_it_does_not_need() -> None:
         (["evaluate", "--truth", "nowhere.jsonl"], "nowhere.jsonl"),
         (["watch", "--bootstrap", "127.0.0.1:1"], "127.0.0.1:1"),
         (["simulate", "--network", DEMO, "--count", "1", "--bootstrap", "127.0.0.1:1"], "127.0.0.1:1"),
+        (["assemble", "--network", "nowhere.yaml"], "nowhere.yaml"),
+        (["assemble", "--network", DEMO, "--network", DEMO], "one file a network"),
         (["demo", "--network", "nowhere.yaml"], "nowhere.yaml"),
         (["demo", "--network", DEMO, "--recordings", "/nowhere"], "/nowhere"),
     ],
