@@ -180,7 +180,7 @@ SCENARIOS = (
         "kill -9 of two assemblers in turn, each within 2 s of having partitions, restarted at once",
         kill,
         50,
-        3,
+        2,
         stage=AssemblyStage,
     ),
     Scenario(

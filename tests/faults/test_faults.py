@@ -21,7 +21,6 @@ SHORT = (
     "worker-zombie",
     "rebalance-storm",
     "assembler-killed",
-    "assembler-broker-restarted",
     "broker-restarted",
     "broker-frozen",
     "redis-killed",
