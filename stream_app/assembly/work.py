@@ -129,9 +129,8 @@ class Assembler:
             if not part.results and now - self._saved[partition] < _SAVE_S:
                 continue  # a note costs as much as some captures
             self._saved[partition] = now
-            place = Place(part.offset, part.note())
-            # A note that grew too long has ended slots.
-            step.places[partition] = Place(part.offset, place.note)
+            note = part.note()  # before the offset: one that grew too long has ended slots
+            step.places[partition] = Place(part.offset, note)
             step.outputs += self._outputs(part.results)
             part.results = []
             self._counts[self._metrics.receptions, "repeated"] += part.repeated
