@@ -18,6 +18,7 @@ from stream_app.agents.door import WorkerDoor
 from stream_app.agents.locate import LocateRunner
 from stream_app.agents.rights import RightsWatch
 from stream_app.agents.shadow import ShadowRunner
+from stream_app.agents.watch import Watch, load_networks
 from stream_app.cache.backends import TlsFiles, make_cache
 from stream_app.cache.dedup import DedupCache
 from stream_app.cache.seal import Seal
@@ -56,7 +57,10 @@ class Worker(Service):  # type: ignore[misc]
         self.publisher = Publisher(settings)
         self.cache = make_dedup_cache(settings, metrics)
         loader = Loader(settings, registry)
-        self.deployer = Deployer(settings, self.codecs, self.publisher, loader, metrics, self._use)
+        self.watch = Watch(load_networks(settings.network_file), metrics)
+        self.deployer = Deployer(
+            settings, self.codecs, self.publisher, loader, metrics, self._use, watched=self.watch.status
+        )
         self.listener = ControlListener(settings, self.codecs, self.deployer.offer)
         self.shadow = ShadowRunner(settings, self.codecs, self.publisher, metrics)
         self.rights = RightsWatch(settings, metrics)
@@ -65,7 +69,9 @@ class Worker(Service):  # type: ignore[misc]
         self.problem = ""
         self._locator: Locator | None = None
         self.delivery = Delivery(settings, channel, self.publisher, metrics, self.deployer.worker)
-        self.runner = LocateRunner(settings, self.codecs, self.delivery, metrics, self.shadow, locator=self._loaded)
+        self.runner = LocateRunner(
+            settings, self.codecs, self.delivery, metrics, self.shadow, self.watch, locator=self._loaded
+        )
 
     async def on_started(self) -> None:
         """Begins to look for the model; the worker answers its probes meanwhile."""
@@ -83,6 +89,7 @@ class Worker(Service):  # type: ignore[misc]
             await self.deployer.leave()
         finally:
             self.runner.close()
+            self.watch.close()
             self.delivery.close()
             await asyncio.get_running_loop().run_in_executor(None, self.publisher.close)
             self.cache.close()
@@ -111,14 +118,16 @@ class Worker(Service):  # type: ignore[misc]
         }
 
     def refresh(self) -> None:
-        """Sets the lag's gauges."""
+        """Sets the gauges of the lag, and of beacons and clocks."""
         self.metrics.consumer_lag.clear()
         for partition, records in self.channel.lag().items():
             self.metrics.consumer_lag.labels(str(partition)).set(records)
+        self.watch.refresh()
 
     def _use(self, fleet: Fleet) -> None:
         """The next batch goes to this fleet; those in flight keep theirs."""
-        self._locator = Locator(fleet, self.cache, self.codecs, self.settings, self.metrics)
+        self.watch.use([version.model.version for version in fleet.live])
+        self._locator = Locator(fleet, self.cache, self.codecs, self.settings, self.metrics, self.watch.lowered)
 
     def _loaded(self) -> Locator:
         if self._locator is None:

@@ -106,6 +106,42 @@ class Metrics:
             "fixstream_control_revision", "Revision of the deployment that runs; -1: none", registry=self.registry
         )
         self.control_revision.set(-1)
+        self.beacon_fixes = Counter(
+            "fixstream_beacon_fixes_total",
+            "Fixes of beacons, by the smallest of their ellipses that holds the beacon",
+            ["beacon", "inside", "network"],
+            registry=self.registry,
+        )
+        self.beacon_share = Gauge(
+            "fixstream_beacon_share",
+            "Share of a beacon's newest fixes whose ellipse holds it",
+            ["beacon", "ellipse", "network"],
+            registry=self.registry,
+        )
+        self.beacon_bias = Gauge(
+            "fixstream_beacon_bias_metres",
+            "Mean of fix minus beacon",
+            ["beacon", "axis", "network"],
+            registry=self.registry,
+        )
+        self.beacon_level = Gauge(
+            "fixstream_beacon_level",
+            "What its shares and bias amount to; 0: waiting, 1: ok, 2: watch, 3: alert",
+            ["beacon", "network"],
+            registry=self.registry,
+        )
+        self.clock_offset = Gauge(
+            "fixstream_receiver_clock_offset_seconds",
+            "How much too late a receiver stamps its samples, against the others",
+            ["receiver", "network"],
+            registry=self.registry,
+        )
+        self.clock_distrusted = Gauge(
+            "fixstream_receiver_distrusted",
+            "Whether a receiver's weight is lowered",
+            ["receiver", "network"],
+            registry=self.registry,
+        )
         self.requests = Counter(
             "fixstream_requests_total", "HTTP requests", ["endpoint", "status"], registry=self.registry
         )

@@ -122,6 +122,11 @@ class Settings(BaseSettings):
     geojson_outline: bool = Field(True, description="send the ellipse's outline as GeoJSON")
     border_mass_limit: float = Field(0.05, gt=0, lt=1, description="posterior mass on the rim that flags a fix")
 
+    # Beacons and clocks
+    network_file: str = Field(
+        "", description="networks' YAML files, comma-separated, whose beacons and receivers' clocks are watched"
+    )
+
     # HTTP
     web_host: str = Field("127.0.0.1", description="address of the worker's pages; 0.0.0.0 for all interfaces")
     web_port: int = Field(6066, ge=1, le=65535, description="port of the worker's pages")

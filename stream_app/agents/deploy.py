@@ -22,9 +22,11 @@ from stream_app.records.codec import Codecs
 from stream_app.records.deployment import (
     NO_REVISION,
     SETTINGS_REVISION,
+    BeaconStatus,
     Deployment,
     DeploymentState,
     ModelStatus,
+    ReceiverClock,
 )
 from stream_app.settings import Settings
 
@@ -45,10 +47,11 @@ class Deployer:
         loader: Loader,
         metrics: Metrics,
         use: Callable[[Fleet], None],
+        watched: Callable[[], tuple[tuple[BeaconStatus, ...], tuple[ReceiverClock, ...]]],
     ) -> None:
-        """``use`` is called with each fleet that is to answer from now on."""
+        """``use`` is called with each fleet that is to answer from now on; ``watched`` tells of beacons and clocks."""
         self._settings, self._codecs, self._publisher = settings, codecs, publisher
-        self._loader, self._metrics, self._use = loader, metrics, use
+        self._loader, self._metrics, self._use, self._watched = loader, metrics, use, watched
         self.worker = settings.worker_name or f"{socket.gethostname()}-{os.getpid()}"
         self.fleet: Fleet | None = None
         self.loaded = asyncio.Event()
@@ -83,6 +86,7 @@ class Deployer:
     def status(self) -> ModelStatus:
         """This worker's answer."""
         fleet = self.fleet
+        beacons, clocks = self._watched()
         return ModelStatus(
             worker=self.worker,
             model_name=self._settings.model_name,
@@ -92,6 +96,8 @@ class Deployer:
             versions=() if fleet is None else tuple(version.running() for version in fleet.versions),
             reason=self.reason,
             at_us=time.time_ns() // 1000,
+            beacons=beacons,
+            clocks=clocks,
         )
 
     async def run(self) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from stream_app.agents.shadow import ShadowRunner
+from stream_app.agents.watch import Watch
 from stream_app.errors import FixStreamError
 from stream_app.kafka.delivery import Delivery, Place
 from stream_app.kafka.letter import letter_of
@@ -37,11 +38,12 @@ class LocateRunner:
         delivery: Delivery,
         metrics: Metrics,
         shadow: ShadowRunner,
+        watch: Watch,
         locator: Callable[[], Locator],
     ) -> None:
         self._settings, self._codecs = settings, codecs
         self._delivery = delivery
-        self._metrics, self._shadow, self._locator = metrics, shadow, locator
+        self._metrics, self._shadow, self._locator, self._watch = metrics, shadow, locator, watch
         self._front = ThreadPoolExecutor(1, thread_name_prefix="features")
         self._back = ThreadPoolExecutor(settings.inference_batches, thread_name_prefix="inference")
         self._slots = asyncio.Semaphore(settings.max_in_flight)
@@ -110,6 +112,7 @@ class LocateRunner:
     def _end(self, locator: Locator, work: Batch, records: list[RawRecord]) -> list[Output]:
         locator.infer(work)
         results = locator.finish(work)
+        self._watch.offer(work, results)
         return [output for pair in zip(records, results, strict=True) for output in self._answer(*pair)]
 
     def _answer(self, record: RawRecord, result: Fix | FixStreamError) -> list[Output]:

@@ -90,6 +90,8 @@ def as_json(fix: Fix) -> dict[str, Any]:
         "confidence": fix.confidence,
         "border": fix.border,
         "model_version": fix.model_version,
+        "receivers": fix.receivers,
+        "distrusted": fix.distrusted,
     }
 
 

@@ -56,6 +56,11 @@ def status(
     else:
         if found:
             Console().print(_table(f"Model {settings.model_name}", found, now_us, gone))
+        alive = [one for one in found if one.worker not in gone]
+        if any(one.beacons for one in alive):
+            Console().print(_beacons(alive))
+        if any(one.clocks for one in alive):
+            Console().print(_clocks(alive))
         for one in found:
             if one.reason:
                 typer.echo(f"{one.worker}: {' '.join(one.reason.split())}")
@@ -80,6 +85,50 @@ def _table(title: str, found: list[ModelStatus], now_us: int, gone: set[str]) ->
             "\n".join(map(_version, one.versions)),
             _age(now_us - one.at_us),
         )
+    return table
+
+
+def _beacons(found: list[ModelStatus]) -> Table:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(title="Beacons", title_justify="left", expand=False, box=SIMPLE_HEAD, pad_edge=False)
+    for name in ("beacon", "level", "fixes", "in 68 %", "in 95 %", "bias", "rms", "worker"):
+        left = name in ("beacon", "level", "worker")
+        table.add_column(name, justify="left" if left else "right", overflow="fold", no_wrap=name == "level")
+    for one in found:
+        for beacon in one.beacons:
+            table.add_row(
+                f"{beacon.network}/{beacon.name}",
+                beacon.level.value.lower(),
+                str(beacon.fixes),
+                f"{100 * beacon.share_68:.0f} %",
+                f"{100 * beacon.share_95:.0f} %",
+                f"{beacon.bias_east_m:+.0f} m E, {beacon.bias_north_m:+.0f} m N",
+                f"{beacon.rms_m:.0f} m",
+                one.worker,
+            )
+    return table
+
+
+def _clocks(found: list[ModelStatus]) -> Table:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(title="Receivers' clocks", title_justify="left", expand=False, box=SIMPLE_HEAD, pad_edge=False)
+    for name in ("receiver", "late by", "sigma", "captures", "", "worker"):
+        left = name in ("receiver", "", "worker")
+        table.add_column(name, justify="left" if left else "right", overflow="fold")
+    for one in found:
+        for clock in one.clocks:
+            table.add_row(
+                f"{clock.network}/{clock.receiver_id}",
+                f"{clock.offset_ns / 1e3:.3f} us",
+                f"{clock.sigma_ns / 1e3:.3f} us",
+                str(clock.captures),
+                "distrusted" if clock.distrusted else "",
+                one.worker,
+            )
     return table
 
 

@@ -110,7 +110,7 @@ class Tdoa:
             except ValueError as error:
                 reasons[index] = str(error)
         for (receivers, grid), members in groups.items():
-            columns = [_pair_index(i, j, self.max_receivers) for i, j in combinations(range(receivers), 2)]
+            columns = [pair_index(i, j, self.max_receivers) for i, j in combinations(range(receivers), 2)]
             step = max(1, _PAIRS // len(columns))
             for at in range(0, len(members), step):
                 some = members[at : at + step]
@@ -346,7 +346,8 @@ def _block_weights(grid: _Grid) -> NDArray[np.float32]:
     return weights
 
 
-def _pair_index(i: int, j: int, receivers: int) -> int:
+def pair_index(i: int, j: int, receivers: int) -> int:
+    """Where the pair (i, j), i below j, stands among those of so many receivers."""
     return i * receivers - i * (i + 1) // 2 + j - i - 1
 
 

@@ -57,6 +57,8 @@ class Item:
     same_as: Item | None = None  # the equal capture of this batch that is computed in its stead
     follows: Item | None = None  # the same, of a batch that is still under way
     settled: Event | None = None  # set when its batch has been inferred
+    original: IqCapture | None = None  # as it came, where receivers of ``capture`` weigh less
+    distrusted: tuple[str, ...] = ()  # those receivers
 
     @property
     def fallback(self) -> bool:

@@ -68,6 +68,8 @@ def make_fixes(batch: Batch, settings: Settings) -> list[Fix | CaptureError]:
                     batch.inference_s * 1e3,
                     (now - item.received_at) * 1e3,
                 ),
+                receivers=tuple([channel.receiver_id for channel in capture.channels]),
+                distrusted=item.distrusted,
             )
         )
         row += 1

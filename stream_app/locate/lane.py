@@ -29,6 +29,7 @@ class Lane:
         info = self.model.info
         self.extractor: FeatureExtractor = make_extractor(info.feature_spec)
         self.features_of = json.dumps(dict(info.feature_spec), sort_keys=True)  # equal for versions that can share
+        self.by_time = info.feature_spec.get("extractor") == "tdoa"  # so that clocks matter
         self.model_part = model_part(self.model)
         limits = [self.extractor.max_receivers, *([] if info.max_receivers is None else [info.max_receivers])]
         self._fewest, self._most = self.extractor.min_receivers, min(limits)

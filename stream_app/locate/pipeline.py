@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from weakref import WeakValueDictionary
 
 from stream_app.cache.dedup import DedupCache
@@ -15,6 +15,7 @@ from stream_app.locate.batch import Batch, Item, Record
 from stream_app.locate.fixes import make_fixes
 from stream_app.locate.keys import content_digest, exact_key, feature_key, quantise
 from stream_app.locate.lane import Lane
+from stream_app.locate.weights import lowered
 from stream_app.metrics import Metrics
 from stream_app.models.fleet import Fleet
 from stream_app.records.capture import IqCapture, key_of
@@ -24,6 +25,7 @@ from stream_app.settings import Settings
 
 _Work = Sequence[tuple[Item, IqCapture]]
 _PATIENCE_S = 60.0
+_ALL_TRUSTED: Mapping[str, float] = {}
 
 
 class Locator:
@@ -34,9 +36,18 @@ class Locator:
     one; features are made once for versions with equal parameters.
     """
 
-    def __init__(self, fleet: Fleet, cache: DedupCache, codecs: Codecs, settings: Settings, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        fleet: Fleet,
+        cache: DedupCache,
+        codecs: Codecs,
+        settings: Settings,
+        metrics: Metrics,
+        distrusted: Callable[[str], Mapping[str, float]] = lambda network: _ALL_TRUSTED,
+    ) -> None:
+        """``distrusted``: receivers of a network whose weight is to be lowered, and their clocks' sigmas in ns."""
         self.fleet, self._cache, self._codecs = fleet, cache, codecs
-        self._settings, self._metrics = settings, metrics
+        self._settings, self._metrics, self._distrusted = settings, metrics, distrusted
         self._lanes = {version: Lane(version, settings.border_mass_limit) for version in fleet.versions}
         self._only = self._lanes[fleet.live[0]] if len(fleet.live) == 1 else None
         # What is being computed now; an item leaves with its batch, even with one that failed.
@@ -74,6 +85,7 @@ class Locator:
                 continue
             for version in self.fleet.shadowed_by(live.capture.capture_id, _key(live, live.capture)):
                 item = Item(live.received_at, live.capture, live.key, lane=self._lanes[version], content=live.content)
+                item.distrusted = live.distrusted
                 if live.features_of == self._lanes[version].features_of:
                     item.features, item.features_of = live.features, live.features_of
                 items.append(item)
@@ -92,6 +104,10 @@ class Locator:
         for item, capture in batch.open_items():
             lane = item.lane or self._drawn(item, capture)
             item.tried += (lane.model.version,)
+            if lane.by_time and not batch.shadow and (sigmas_ns := self._distrusted(capture.network)):
+                item.original = capture
+                capture, item.distrusted = lowered(capture, sigmas_ns)
+                item.capture = capture
             if why := lane.refusal(capture):
                 item.error = UnanswerableCapture(f"capture {capture.capture_id!r} cannot be answered: {why}")
             item.lane = lane

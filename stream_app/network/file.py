@@ -129,6 +129,7 @@ class Simulation(_Part):
     start_sigma_ns: NotNegative = 0.0  # clock error of receivers without a timing_sigma_us of their own
     start_spread_us: NotNegative = 20.0  # channels begin up to this long after the capture's time
     rate_sigma_ppm: Annotated[float, Field(ge=0, le=200)] = 0.0  # true sample rates off the nominal one
+    clock_errors_us: dict[str, Finite] = {}  # by receiver_id: stamped so much too late, which no capture states
 
 
 class Network(_Part):
@@ -158,6 +159,9 @@ class Network(_Part):
         _once("emitter name", [e.name for e in self.emitters])
         _once("beacon name", [b.name for b in self.beacons])
         _once("beacons' center_frequency_hz", [f"{self.beacon_frequency_hz(b):.0f}" for b in self.beacons])
+        for name in self.simulation.clock_errors_us:
+            if self.receiver(name) is None:
+                raise ValueError(f"simulation.clock_errors_us names {name!r}, which is none of the receivers")
         band = self.features.band_hz
         if band and band[1] > self.sample_rate_hz / 2:
             raise ValueError(f"features.band_hz ends at {band[1]} Hz, above half of sample_rate_hz")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stream_app.geo.geodesy import destination, distance_m
-from stream_app.network.file import Emitter, Network
+
+if TYPE_CHECKING:
+    from stream_app.network.file import Emitter, Network
 
 _A, _E2 = 6378137.0, 6.69437999014e-3  # WGS 84
 

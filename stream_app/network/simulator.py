@@ -52,7 +52,8 @@ class Simulator:
     random waveform, d_r the path's length, a_r from snr_db and the path-loss exponent (noise of unit power over
     sample_rate_hz), phi_r uniform, p_r Gaussian of the network's timing_sigma_us. The stated start of a channel is off
     the true one by a Gaussian of the receiver's timing_sigma_us, or else the simulation's start_sigma_ns; the capture
-    states that sigma. Each receiver's sample rate is off the nominal one by a draw that lasts; it is stated true.
+    states that sigma; on top of it come the simulation's clock_errors_us, which nothing states. Each receiver's sample
+    rate is off the nominal one by a draw that lasts; it is stated true.
     Receivers are tuned exactly, and emitters stand still within a capture: there is no Doppler shift.
     """
 
@@ -69,6 +70,7 @@ class Simulator:
                 for r in network.receivers
             ]
         )
+        self._unstated_ns = np.array([1e3 * options.clock_errors_us.get(r.receiver_id, 0.0) for r in network.receivers])
         ppm = options.rate_sigma_ppm * np.random.default_rng((seed, 0)).standard_normal(len(network.receivers))
         self.rates_hz: NDArray[np.float64] = network.sample_rate_hz * (1 + 1e-6 * ppm)
         self._origin_us = (options.start_time - _EPOCH) // (datetime.resolution)
@@ -102,6 +104,7 @@ class Simulator:
         """The emitters; those of one modulation and bandwidth share their tables."""
         network, options = self._network, self._network.simulation
         jitter_s = _SIGMAS * 2 * (network.timing_sigma_us * 1e-6 + float(self._clock_ns.max()) * 1e-9)
+        jitter_s += 2 * float(np.abs(self._unstated_ns).max()) * 1e-9
         travel_s = self._paths.longest_baseline_m() / network.speed_m_s
         span_s = options.samples / float(self.rates_hz.min()) + options.start_spread_us * 1e-6 + travel_s + jitter_s
         tables: dict[tuple[str, float], tuple[Waveform, Sampler]] = {}
@@ -124,7 +127,7 @@ class Simulator:
         latitude, longitude = source.track.at(number * options.interval_s)
         lengths = self._paths.lengths_m(latitude, longitude, source.emitter.altitude_m)
         stated_ns = np.floor(rng.uniform(0, options.start_spread_us * 1e3, len(receivers)))
-        true_s = (stated_ns + self._clock_ns * _bounded(rng, len(receivers))) * 1e-9
+        true_s = (stated_ns - self._unstated_ns + self._clock_ns * _bounded(rng, len(receivers))) * 1e-9
         travel_s = lengths / self._network.speed_m_s
         travel_s += self._network.timing_sigma_us * 1e-6 * _bounded(rng, len(receivers))
         levels = self._levels(source.emitter, lengths)

@@ -56,6 +56,8 @@ class FixOut(BaseModel):
     model_version: str = Field(description="Version of the model that answered.")
     fallback: bool = Field(description="Whether another version than the drawn one answered.")
     border: bool = Field(description="Whether the fix leans on the border of the model's area.")
+    receivers: list[str] = Field(description="Receivers whose samples were used.")
+    distrusted: list[str] = Field(description="Receivers whose clocks are off and whose weight was lowered, for all.")
     inference_time_ms: float = Field(description="Inference of the micro-batch, milliseconds.")
     total_time_ms: float = Field(description="From the worker's queue to the finished fix, milliseconds.")
     cache: Literal["MISS", "EXACT", "FEATURES", "BATCH", "DISABLED"] = Field(description="Where the answer came from.")
@@ -82,6 +84,8 @@ def fix_out(fix: Fix) -> FixOut:
         model_version=fix.model_version,
         fallback=fix.fallback,
         border=fix.border,
+        receivers=list(fix.receivers),
+        distrusted=list(fix.distrusted),
         inference_time_ms=fix.timings.inference_ms,
         total_time_ms=fix.timings.total_ms,
         cache=fix.cache.value,
