@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 _FRESH = (CacheOutcome.MISS, CacheOutcome.DISABLED)  # what was remembered says nothing new
-_BEACON_SHARE, _OTHER_SHARE = 0.02, 0.01  # of a core, for arrival times of beacons' captures and of others
+_BEACON_SHARE, _OTHER_SHARE = 0.01, 0.01  # of a core, for arrival times of beacons' captures and of others
 _SAVED_S = 0.25  # of a core, which quiet times leave for busy ones
 _MOST_BYTES = 16 * 2**20  # samples that wait
 _JUDGE_S = 1.0  # between two looks at what fixes and arrival times amount to
@@ -93,7 +93,7 @@ class Watch:
         self._levels: dict[tuple[str, str], BeaconLevel] = {}
 
     def lowered(self, network: str) -> Mapping[str, float]:
-        """The distrusted receivers of a network, and the sigma that each one's clock deserves, nanoseconds."""
+        """The distrusted receivers of a network, and how much too late each stamps its samples, nanoseconds."""
         watched = self._networks.get(network)
         return watched.lowered if watched is not None else _NOTHING
 

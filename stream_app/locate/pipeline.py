@@ -45,7 +45,7 @@ class Locator:
         metrics: Metrics,
         distrusted: Callable[[str], Mapping[str, float]] = lambda network: _ALL_TRUSTED,
     ) -> None:
-        """``distrusted``: receivers of a network whose weight is to be lowered, and their clocks' sigmas in ns."""
+        """``distrusted``: receivers of a network whose weight is to be lowered, and their clocks' offsets in ns."""
         self.fleet, self._cache, self._codecs = fleet, cache, codecs
         self._settings, self._metrics, self._distrusted = settings, metrics, distrusted
         self._lanes = {version: Lane(version, settings.border_mass_limit) for version in fleet.versions}
@@ -104,9 +104,9 @@ class Locator:
         for item, capture in batch.open_items():
             lane = item.lane or self._drawn(item, capture)
             item.tried += (lane.model.version,)
-            if lane.by_time and not batch.shadow and (sigmas_ns := self._distrusted(capture.network)):
+            if lane.by_time and not batch.shadow and (offsets_ns := self._distrusted(capture.network)):
                 item.original = capture
-                capture, item.distrusted = lowered(capture, sigmas_ns)
+                capture, item.distrusted = lowered(capture, offsets_ns)
                 item.capture = capture
             if why := lane.refusal(capture):
                 item.error = UnanswerableCapture(f"capture {capture.capture_id!r} cannot be answered: {why}")

@@ -33,7 +33,7 @@ _ENOUGH = 20  # captures
 _CERTAIN, _LARGE = 5.0, 3.0  # of the estimate's sigmas and of what the receiver states: the offset that is distrusted
 _SMALL = 2.0  # of what it states: offset and sigma below which it is trusted again
 _LEAST_STATED = 0.01  # sample periods: no arrival is measured to less
-_STEPS = 2**0.25  # a lowered weight moves in such steps, so that equal captures keep equal answers
+_STEPS = 2 ** (1 / 16)  # what a model is told of an offset moves in such steps: equal captures keep equal answers
 _HUBER, _ROUNDS = 1.345, 15
 _GRADIENT_M, _ARRIVED_M, _MOST_STEPS = 10.0, 0.1, 8
 _M_PER_DEGREE = 111_200.0
@@ -61,6 +61,7 @@ class ClockWatch:
         self._seen: OrderedDict[float, deque[_Seen]] = OrderedDict()
         self._stated_s = np.zeros(self._count)
         self._curved_s = self._paths.longest_baseline_m() / 4 / network.speed_m_s
+        self._paths_s = network.timing_sigma_us * 1e-6
         self._floor_s = _LEAST_STATED / network.sample_rate_hz
         self._offsets_s = np.zeros(self._count)
         self._distrusted: frozenset[int] = frozenset()
@@ -84,12 +85,13 @@ class ClockWatch:
         """
         who = np.array([self._index[channel.receiver_id] for channel in channels])
         stated = np.array([(channel.start_sigma_ns or 0.0) * 1e-9 for channel in channels])
-        stated = np.maximum(np.hypot(stated, self._network.timing_sigma_us * 1e-6), self._floor_s)
+        stated = np.maximum(stated, self._floor_s)
         self._stated_s[who] = stated
         # Differences to the first receiver: the time that all share is gone.
         contrast = np.hstack([-np.ones((len(who) - 1, 1)), np.eye(len(who) - 1)])
         noise = contrast @ np.linalg.pinv(arrivals.information, hermitian=True) @ contrast.T
-        whiten = np.linalg.inv(np.linalg.cholesky(noise + (contrast * stated**2) @ contrast.T)) @ contrast
+        each = stated**2 + self._paths_s**2
+        whiten = np.linalg.inv(np.linalg.cholesky(noise + (contrast * each) @ contrast.T)) @ contrast
         if surely:
             late = arrivals.seconds - self._paths.lengths_m(*place, None)[who] / self._network.speed_m_s
         else:
@@ -108,34 +110,37 @@ class ClockWatch:
     def judge(self, now_s: float) -> tuple[ReceiverClock, ...]:
         """Each receiver that was heard, as of now. Who is distrusted changes here and nowhere else."""
         self._keep(lambda each: now_s - each.at_s < OLDEST_S)
-        seen = [each for window in self._seen.values() for each in window]
+        windows = [list(window) for window in self._seen.values() if window]
+        seen = [each for window in windows for each in window]
         if not seen:
             self._offsets_s[:], self._distrusted = 0.0, frozenset()
             return ()
         rows, values = np.concatenate([s.rows for s in seen]), np.concatenate([s.values for s in seen])
         captures = np.sum([np.any(s.rows, axis=0) for s in seen], axis=0)
-        self._offsets_s, covariance = _estimate(rows, values, REACH_SAMPLES / self._network.sample_rate_hz)
+        ends = np.cumsum([sum(len(each.rows) for each in window) for window in windows])
+        self._offsets_s, chance, lasting = _estimate(
+            rows, values, ends, REACH_SAMPLES / self._network.sample_rate_hz, self._paths_s
+        )
         heard = np.flatnonzero(captures)
         against = _references(self._offsets_s, heard)
         self._offsets_s[heard] = against @ self._offsets_s
-        sigma_s = np.sqrt(np.einsum("ij,jk,ik->i", against, covariance, against))
+        by_chance, by_paths = (np.sqrt(np.einsum("ij,jk,ik->i", against, one, against)) for one in (chance, lasting))
         astray = self._keep(self._still_straight)
         found, distrusted = [], set()
-        for i, sigma in zip(heard.tolist(), sigma_s.tolist(), strict=True):
+        for i, sigma, paths in zip(heard.tolist(), by_chance.tolist(), by_paths.tolist(), strict=True):
             before = i in self._distrusted
-            if before if astray else self._distrusts(before, self._stated_s[i], self._offsets_s[i], sigma, captures[i]):
+            distrusts = before if astray else self._distrusts(i, sigma, paths, captures[i] >= _ENOUGH)
+            if distrusts:
                 distrusted.add(i)
-            name = self._network.receivers[i].receiver_id
-            offset_ns = float(self._offsets_s[i]) * 1e9
-            found.append(
-                ReceiverClock(self._network.name, name, offset_ns, sigma * 1e9, int(captures[i]), i in distrusted)
-            )
+            name, offset_ns = self._network.receivers[i].receiver_id, float(self._offsets_s[i]) * 1e9
+            sigma_ns = math.hypot(sigma, paths) * 1e9
+            found.append(ReceiverClock(self._network.name, name, offset_ns, sigma_ns, int(captures[i]), distrusts))
         self._distrusted = frozenset(distrusted)
         return tuple(found)
 
     def lowered(self) -> Mapping[str, float]:
-        """The distrusted receivers, and the sigma that each one's clock deserves, nanoseconds."""
-        return {self._network.receivers[i].receiver_id: _size_ns(self._offsets_s[i]) for i in sorted(self._distrusted)}
+        """The distrusted receivers, and how much too late each one stamps its samples, nanoseconds, to 2 %."""
+        return {self._network.receivers[i].receiver_id: _stepped(self._offsets_s[i] * 1e9) for i in self._distrusted}
 
     def _keep(self, good: Callable[[_Seen], bool]) -> bool:
         """Forgets the captures that are not ``good``; whether there were any."""
@@ -156,11 +161,11 @@ class ClockWatch:
         off_s = float(np.abs(each.around_s - self._offsets_s).max())
         return off_s**2 / (2 * self._curved_s) < float(self._stated_s.max())
 
-    @staticmethod
-    def _distrusts(before: bool, stated_s: float, offset_s: float, sigma_s: float, captures: int) -> bool:
-        if before:
-            return abs(offset_s) + sigma_s > _SMALL * stated_s
-        return captures >= _ENOUGH and abs(offset_s) > max(_CERTAIN * sigma_s, _LARGE * stated_s)
+    def _distrusts(self, i: int, by_chance_s: float, by_paths_s: float, enough: bool) -> bool:
+        offset, expected = abs(self._offsets_s[i]), math.hypot(self._stated_s[i], by_paths_s)
+        if i in self._distrusted:
+            return bool(offset + by_chance_s > _SMALL * expected)
+        return bool(enough and offset > max(_CERTAIN * by_chance_s, _LARGE * expected))
 
     def _placed(
         self, whiten: _Array, seconds: _Array, who: NDArray[np.int64], place: tuple[float, float]
@@ -192,11 +197,15 @@ class ClockWatch:
         return None
 
 
-def _estimate(rows: _Array, values: _Array, reach_s: float) -> tuple[_Array, _Array]:
-    """Offsets [R] and their covariance [R, R]: Huber's, so that a part of the captures may be wrong.
+def _estimate(
+    rows: _Array, values: _Array, ends: NDArray[np.int64], reach_s: float, paths_s: float
+) -> tuple[_Array, _Array, _Array]:
+    """Offsets [R] by Huber's estimate, so that a part of the captures may be wrong, and two covariances [R, R] of them.
 
-    Offsets of ``reach_s`` are expected at first: what captures do not tell keeps that sigma. Where residuals are larger
-    than their sigmas say, so is the covariance.
+    The first is what chance leaves. Offsets of ``reach_s`` are expected at first: what captures do not tell keeps that
+    sigma; where residuals are larger than their sigmas say, so is the covariance. The second is what lasting errors of
+    the paths leave, ``paths_s`` for each arrival of an emitter: captures of one emitter, which end at ``ends`` in
+    ``rows``, do not average them out.
     """
     prior = np.eye(rows.shape[1]) / reach_s**2
     weights = np.ones(len(values))
@@ -208,18 +217,23 @@ def _estimate(rows: _Array, values: _Array, reach_s: float) -> tuple[_Array, _Ar
         off = np.abs(values - rows @ offsets)
         scale = max(1.0, 1.4826 * float(np.median(off)))
         weights = np.minimum(1.0, _HUBER * scale / np.maximum(off, 1e-12))
-    return offsets, np.asarray(np.linalg.inv((rows.T * (weights / scale**2)) @ rows + prior), np.float64)
+    weighted = rows.T * (weights / scale**2)
+    chance = np.asarray(np.linalg.inv(weighted @ rows + prior), np.float64)
+    lasting: _Array = np.zeros_like(chance)
+    for part in np.split(np.arange(len(values)), ends[:-1]) if paths_s else ():
+        answer = chance @ weighted[:, part] @ rows[part]
+        lasting += paths_s**2 * answer @ answer.T
+    return offsets, chance, lasting
 
 
 def _references(offsets: _Array, heard: NDArray[np.int64]) -> _Array:
-    """Contrasts [H, R] of each receiver against the one in the middle, or of two against each other."""
+    """Contrasts [H, R] of each receiver against the one in the middle, or the mean of the two in the middle."""
     middle = np.zeros(len(offsets))
     order = heard[np.argsort(offsets[heard])]
     middle[order[(len(order) - 1) // 2]] += 0.5
     middle[order[len(order) // 2]] += 0.5
-    against = np.eye(len(offsets))[heard] - middle
-    return 2 * against if len(heard) == 2 else against
+    return np.eye(len(offsets))[heard] - middle
 
 
-def _size_ns(offset_s: float) -> float:
-    return _STEPS ** math.ceil(math.log(max(abs(offset_s) * 1e9, 1.0), _STEPS))
+def _stepped(offset_ns: float) -> float:
+    return math.copysign(_STEPS ** round(math.log(max(abs(offset_ns), 1.0), _STEPS)), offset_ns)

@@ -130,6 +130,8 @@ def test_a_fix_is_answered_with_all_that_is_known_of_it(served: Served) -> None:
         "model_version": "3",
         "fallback": False,
         "border": False,
+        "receivers": [],
+        "distrusted": [],
         "inference_time_ms": 3.0,
         "total_time_ms": 6.0,
         "cache": "MISS",
