@@ -100,6 +100,26 @@ def test_equal_captures_of_a_batch_are_computed_once() -> None:
     assert model.seen == [2]
 
 
+def test_a_distrusted_receiver_is_named_and_no_answer_of_before_is_served() -> None:
+    model, distrusted = ListeningModel(), {}
+    part = Locator(
+        Fleet.of(model),
+        DedupCache(MemoryCache(60, 100)),
+        Codecs(),
+        Settings(_env_file=None),
+        Metrics(),
+        lambda network: distrusted if network == "test" else {},
+    )
+    trusting = part.locate([capture("a")])
+    distrusted["r1"] = 500.0
+    lowered, again = part.locate([capture("b")]), part.locate([capture("c")])
+    distrusted.clear()
+    after = part.locate([capture("d")])
+    assert outcomes([*trusting, *lowered, *again, *after]) == ["MISS", "MISS", "EXACT", "EXACT"]
+    assert [same(fix).receivers for fix in (*trusting, *lowered, *again)] == [("r0", "r1", "r2")] * 3
+    assert [same(fix).distrusted for fix in (*trusting, *lowered, *again, *after)] == [(), ("r1",), ("r1",), ()]
+
+
 def test_a_repeat_is_answered_from_its_bytes_and_equals_the_fresh_fix() -> None:
     model = ListeningModel()
     part = locator(model, MemoryCache(60, 100))

@@ -1,0 +1,59 @@
+"""Arrival times of simulated captures, against the truth that the simulator knows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from stream_app.dsp.arrivals import ArrivalMeter, Arrivals
+from stream_app.network.file import Network
+from stream_app.network.motion import Paths
+from stream_app.network.simulator import Simulator
+from tests.unit.network.networks import network
+
+
+def meter(of: Network) -> ArrivalMeter:
+    return ArrivalMeter(of.sample_rate_hz, 100e-6, len(of.receivers))
+
+
+def mast(snr_db: float) -> list[dict[str, object]]:
+    return [{"name": "mast", "latitude": 47.75, "longitude": 9.05, "bandwidth_hz": 500e3, "snr_db": snr_db}]
+
+
+@pytest.mark.parametrize(("snr_db", "worst_ns"), [(40.0, 8.0), (10.0, 80.0), (0.0, 250.0)])
+def test_arrivals_are_the_true_ones_within_what_they_state(snr_db: float, worst_ns: float) -> None:
+    net = network(emitters=mast(snr_db))
+    true = Paths(net).lengths_m(47.75, 9.05, None) / net.speed_m_s
+    squares = []
+    for capture, _ in Simulator(net, seed=4).captures(60):
+        found = meter(net).measure(capture.channels)
+        assert found is not None
+        off = found.seconds - true + true.mean()
+        assert np.abs(off).max() < worst_ns * 1e-9
+        squares.append(float(off @ found.information @ off))
+    if snr_db <= 10:  # above that, rounding and interpolation count for more than noise
+        # Chi-square of 2 degrees; noise in the band beside the signal makes what is stated larger than it is.
+        assert 0.5 < np.mean(squares) < 3.0
+
+
+def test_a_clock_s_offset_moves_its_own_arrival() -> None:
+    net = network({"clock_errors_us": {"b": -3.0}}, mast(40.0))
+    true = Paths(net).lengths_m(47.75, 9.05, None) / net.speed_m_s + np.array([0, -3e-6, 0])
+    [(capture, _)] = Simulator(net, seed=4).captures(1)
+    found = meter(net).measure(capture.channels)
+    assert isinstance(found, Arrivals)
+    np.testing.assert_allclose(found.seconds, true - true.mean(), atol=10e-9)
+
+
+def test_noise_has_no_arrivals() -> None:
+    net = network(emitters=mast(-60.0))
+    assert [meter(net).measure(capture.channels) for capture, _ in Simulator(net, seed=4).captures(20)] == [None] * 20
+
+
+def test_receivers_that_hear_different_emitters_contradict_each_other() -> None:
+    net = network(emitters=mast(40.0))
+    (one, _), (two, _) = Simulator(net, seed=4).captures(2)
+    mixed = (*one.channels[:2], replace(two.channels[2], start_time_ns=one.channels[2].start_time_ns))
+    assert meter(net).measure(mixed) is None
