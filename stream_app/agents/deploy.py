@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from stream_app.agents.background import background_thread
+from stream_app.agents.watch import Found
 from stream_app.errors import DeliveryFailed, ModelError, RegistryUnavailable
 from stream_app.kafka.publisher import Publisher
 from stream_app.kafka.records import Output
@@ -22,11 +23,9 @@ from stream_app.records.codec import Codecs
 from stream_app.records.deployment import (
     NO_REVISION,
     SETTINGS_REVISION,
-    BeaconStatus,
     Deployment,
     DeploymentState,
     ModelStatus,
-    ReceiverClock,
 )
 from stream_app.settings import Settings
 
@@ -47,7 +46,7 @@ class Deployer:
         loader: Loader,
         metrics: Metrics,
         use: Callable[[Fleet], None],
-        watched: Callable[[], tuple[tuple[BeaconStatus, ...], tuple[ReceiverClock, ...]]],
+        watched: Callable[[], Found],
     ) -> None:
         """``use`` is called with each fleet that is to answer from now on; ``watched`` tells of beacons and clocks."""
         self._settings, self._codecs, self._publisher = settings, codecs, publisher

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -28,9 +30,12 @@ log = logging.getLogger(__name__)
 _FRESH = (CacheOutcome.MISS, CacheOutcome.DISABLED)  # what was remembered says nothing new
 _BEACON_SHARE, _OTHER_SHARE = 0.01, 0.01  # of a core, for arrival times of beacons' captures and of others
 _SAVED_S = 0.25  # of a core, which quiet times leave for busy ones
+_MOST_WAITING = 64  # batches
 _MOST_BYTES = 16 * 2**20  # samples that wait
 _JUDGE_S = 1.0  # between two looks at what fixes and arrival times amount to
 _NOTHING: Mapping[str, float] = {}
+
+Found = tuple[tuple[BeaconStatus, ...], tuple[ReceiverClock, ...]]
 
 
 class Budget:
@@ -87,9 +92,10 @@ class Watch:
         self._metrics = metrics
         self._thread = background_thread("watch")
         self._budgets = {True: Budget(_BEACON_SHARE, _SAVED_S), False: Budget(_OTHER_SHARE, _SAVED_S)}
-        self._offering, self._judging = Lock(), Lock()
-        self._held = 0
-        self._judged_s = 0.0
+        self._lock = Lock()  # of the budgets, and of what waits
+        self._waiting = self._held = 0  # batches, bytes
+        self._judged_s = -math.inf
+        self._found: Found = ((), ())
         self._levels: dict[tuple[str, str], BeaconLevel] = {}
 
     def lowered(self, network: str) -> Mapping[str, float]:
@@ -99,11 +105,7 @@ class Watch:
 
     def use(self, versions: Iterable[str]) -> None:
         """These versions of the model answer from now on."""
-        versions = set(versions)
-        with self._judging:
-            for watched in self._networks.values():
-                for beacon in watched.beacons.values():
-                    beacon.keep(versions)
+        self._submit(self._keep, frozenset(versions))
 
     def offer(self, batch: Batch, results: Sequence[object]) -> None:
         """What became of a batch's items. Returns at once; any thread."""
@@ -111,7 +113,9 @@ class Watch:
             return
         scored: list[tuple[BeaconWatch, Fix]] = []
         heard: list[_Heard] = []
-        with self._offering:
+        with self._lock:
+            if self._waiting >= _MOST_WAITING:
+                return
             for item, fix in zip(batch.items, results, strict=True):
                 if not isinstance(fix, Fix) or fix.cache not in _FRESH:
                     continue
@@ -124,13 +128,16 @@ class Watch:
                     scored.append((beacon, fix))
                 if one := self._sampled(watched, capture, fix, beacon):
                     heard.append(one)
+            if scored or heard:
+                self._waiting += 1
         if scored or heard:
-            self._thread.submit(self._work, scored, heard)
+            self._submit(self._work, scored, heard)
 
-    def status(self) -> tuple[tuple[BeaconStatus, ...], tuple[ReceiverClock, ...]]:
-        """The beacons that were heard, and the clocks of which something is known, as of now."""
-        with self._judging:
-            return self._judge(time.monotonic())
+    def status(self) -> Found:
+        """The beacons that were heard, and the clocks of which something is known, as of the last look at them."""
+        if self._networks:
+            self._submit(self._look)  # for the next one who asks: who asks must not wait for a thread of low priority
+        return self._found
 
     def refresh(self) -> None:
         """Sets the gauges."""
@@ -167,23 +174,34 @@ class Watch:
         self._held += held
         return _Heard(watched, capture, fix, beacon, held)
 
-    # The rest runs in the thread, but for _judge.
+    def _submit(self, work: Callable[..., None], *what: object) -> None:
+        with suppress(RuntimeError):  # the worker is stopping
+            self._thread.submit(self._safely, work, *what)
 
-    def _work(self, scored: list[tuple[BeaconWatch, Fix]], heard: list[_Heard]) -> None:
+    # The rest runs in the thread.
+
+    def _safely(self, work: Callable[..., None], *what: object) -> None:
         try:
-            now_s = time.monotonic()
-            with self._judging:
-                for beacon, fix in scored:
-                    inside = beacon.add(fix, now_s)
-                    self._metrics.beacon_fixes.labels(beacon.name, inside, beacon.network).inc()
-            for one in heard:
-                self._measure(one, now_s)
-            if now_s - self._judged_s > _JUDGE_S:
-                with self._judging:
-                    self._judge(now_s)
+            work(*what)
         except Exception:  # who watches must not harm what is watched
             self._metrics.errors.labels("internal").inc()
             log.exception("A look at beacons and clocks failed; the next one is tried")
+
+    def _keep(self, versions: frozenset[str]) -> None:
+        for watched in self._networks.values():
+            for beacon in watched.beacons.values():
+                beacon.keep(versions)
+
+    def _work(self, scored: list[tuple[BeaconWatch, Fix]], heard: list[_Heard]) -> None:
+        with self._lock:
+            self._waiting -= 1
+        now_s = time.monotonic()
+        for beacon, fix in scored:
+            inside = beacon.add(fix, now_s)
+            self._metrics.beacon_fixes.labels(beacon.name, inside, beacon.network).inc()
+        for one in heard:
+            self._measure(one, now_s)
+        self._look()
 
     def _measure(self, one: _Heard, now_s: float) -> None:
         begun = time.thread_time()
@@ -196,17 +214,19 @@ class Watch:
             if arrivals is None:
                 return
             place = (fix.latitude, fix.longitude) if one.beacon is None else one.beacon.place
-            with self._judging:
-                watched.clocks.add(channels, arrivals, fix.center_frequency_hz, place, one.beacon is not None, now_s)
+            watched.clocks.add(channels, arrivals, fix.center_frequency_hz, place, one.beacon is not None, now_s)
         except ValueError as error:
             log.debug("Capture %s tells nothing of clocks: %s", one.capture.capture_id, error)
         finally:
-            with self._offering:
+            with self._lock:
                 self._held -= one.held
                 self._budgets[one.beacon is not None].took(time.thread_time() - begun)
 
-    def _judge(self, now_s: float) -> tuple[tuple[BeaconStatus, ...], tuple[ReceiverClock, ...]]:
-        """Needs the lock. Says once in the log what has changed."""
+    def _look(self) -> None:
+        """What all of it amounts to, now and then. Says once in the log what has changed."""
+        now_s = time.monotonic()
+        if now_s - self._judged_s < _JUDGE_S:
+            return
         self._judged_s = now_s
         beacons: list[BeaconStatus] = []
         clocks: list[ReceiverClock] = []
@@ -221,7 +241,7 @@ class Watch:
             for clock in watched.found:
                 _say_clock(clock, clock.receiver_id in before)
             clocks += watched.found
-        return tuple(beacons), tuple(clocks)
+        self._found = tuple(beacons), tuple(clocks)
 
     def _say_level(self, status: BeaconStatus) -> None:
         before = self._levels.get((status.network, status.name), BeaconLevel.WAITING)

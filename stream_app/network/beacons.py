@@ -54,6 +54,7 @@ class BeaconWatch:
         self.place = beacon.latitude, beacon.longitude  # degrees
         self._windows: dict[str, deque[_Scored]] = {}
         self._levels: dict[str, BeaconLevel] = {}
+        self._versions: frozenset[str] | None = None  # None: any
 
     def add(self, fix: Fix, now_s: float) -> str:
         """Takes a fix of the beacon; the smallest of its ellipses that holds the beacon: "68", "95" or "none"."""
@@ -64,13 +65,15 @@ class BeaconWatch:
         rest = math.sqrt(fix.cov_north_m2 - lower**2)
         u = east / root
         scored = _Scored(east, north, u, (north - lower * u) / rest, now_s)
-        self._windows.setdefault(fix.model_version, deque(maxlen=WINDOW)).append(scored)
+        if self._versions is None or fix.model_version in self._versions:
+            self._windows.setdefault(fix.model_version, deque(maxlen=WINDOW)).append(scored)
         inside = [f"{stated:.0%}".rstrip("%") for stated in _STATED if scored.square <= _limit(stated)]
         return inside[0] if inside else "none"
 
     def keep(self, versions: Iterable[str]) -> None:
-        """Forgets the fixes of versions that answer no more."""
-        for version in self._windows.keys() - set(versions):
+        """These versions answer from now on: the fixes of others are forgotten, and those yet to come left out."""
+        self._versions = frozenset(versions)
+        for version in self._windows.keys() - self._versions:
             del self._windows[version]
             self._levels.pop(version, None)
 

@@ -256,6 +256,8 @@ _FIX: dict[str, Any] = {
     "model_version": "3",
     "fallback": False,
     "border": False,
+    "receivers": ["north", "east", "south", "west"],
+    "distrusted": [],
     "inference_time_ms": 4.1,
     "total_time_ms": 17.8,
     "cache": "MISS",

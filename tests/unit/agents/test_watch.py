@@ -91,10 +91,11 @@ def test_a_new_version_begins_anew(watch: Watch, beacon_network: Network) -> Non
     [capture] = captures(beacon_network, 1)
     offer(watch, 30 * [capture], [fix_of(capture, at=(47.76, 9.05)) for _ in range(30)])
     eventually(lambda: counted(watch, "none") == 30, what="the last fix")
-    [old] = watch.status()[0]
+    [old] = eventually(lambda: watch.status()[0], what="the level")
     assert (old.fixes, old.level) == (30, BeaconLevel.ALERT)
     watch.use(["2"])
-    assert watch.status()[0] == ()
+    eventually(lambda: watch.status()[0] == (), what="the end of the old version's fixes")
+    offer(watch, 30 * [capture], [fix_of(capture, at=(47.76, 9.05)) for _ in range(30)])  # the last ones under way
     offer(watch, [capture], [fix_of(capture, version="2")])
     eventually(lambda: watch.status()[0], what="the new version's fix")
     [new] = watch.status()[0]
@@ -106,8 +107,7 @@ def test_a_level_is_told_once(watch: Watch, beacon_network: Network, caplog: pyt
     for _ in range(3):
         offer(watch, 30 * [capture], [fix_of(capture, at=(47.76, 9.05)) for _ in range(30)])
     eventually(lambda: counted(watch, "none") == 90, what="the last fix")
-    for _ in range(3):
-        watch.status()
+    eventually(lambda: watch.status()[0] and watch.status()[0][0].fixes == 90, what="the level after the last fix")
     assert sum("ALERT" in record.getMessage() for record in caplog.records) == 1
 
 
