@@ -114,6 +114,18 @@ def test_a_wrong_clock_is_named_its_weight_is_lowered_and_the_beacon_tells(
     assert log.count("Beacon mast of demo: ALERT") == 1
 
 
+def test_a_broken_network_file_ends_the_start_in_one_line(broker: Broker, unique: str, tmp_path: Path) -> None:
+    path = tmp_path / "broken.yaml"
+    path.write_text("name: demo\nbeacons: 7\n")
+    settings = settings_for(
+        broker.bootstrap, unique, registry_uri=f"sqlite:///{tmp_path / 'registry.db'}", network_file=str(path)
+    )
+    worker = WorkerProcess(settings, tmp_path)
+    assert worker.process.wait(60) == 2
+    assert "broken.yaml: line 1: " in worker.log()
+    assert "Traceback" not in worker.log()
+
+
 def _records(network: Network) -> Iterator[tuple[bytes, bytes]]:
     codecs = Codecs()
     for capture, _ in Simulator(network, seed=11).captures(None):
