@@ -117,6 +117,7 @@ def test_a_capture_that_cannot_be_measured_harms_nothing(watch: Watch, beacon_ne
     offer(watch, [bad], [fix_of(bad)])
     offer(watch, [good], [fix_of(good)])
     eventually(lambda: watch.status()[1] and watch.status()[1][0].captures == 1, what="the good capture")
+    assert watch._metrics.registry.get_sample_value("fixstream_errors_total", {"reason": "internal"}) is None
 
 
 def test_a_budget_lets_through_its_share_of_the_time_and_what_was_saved() -> None:

@@ -53,7 +53,11 @@ def test_noise_has_no_arrivals() -> None:
 
 
 def test_receivers_that_hear_different_emitters_contradict_each_other() -> None:
-    net = network(emitters=mast(40.0))
-    (one, _), (two, _) = Simulator(net, seed=4).captures(2)
-    mixed = (*one.channels[:2], replace(two.channels[2], start_time_ns=one.channels[2].start_time_ns))
+    net = network({"start_spread_us": 0.0}, mast(40.0))
+    heard = [capture.channels for capture, _ in Simulator(net, seed=4).captures(3)]
+    samples = [[np.frombuffer(channel.samples, "<c8") for channel in channels] for channels in heard]
+    # Each two receivers share one of three signals, the last of which comes to one of its two 5 us later.
+    sums = (samples[0][0] + samples[1][0], samples[0][1] + samples[2][1], samples[1][2] + np.roll(samples[2][2], 5))
+    assert meter(net).measure(heard[0]) is not None
+    mixed = [replace(channel, samples=one.tobytes()) for channel, one in zip(heard[0], sums, strict=True)]
     assert meter(net).measure(mixed) is None
