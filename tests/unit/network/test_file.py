@@ -50,6 +50,11 @@ def test_the_examples_load(name: str) -> None:
         ("snr_db: 10", "snr_db: 10, colour: red", r"line 9: emitters\.0\.colour is not a known key"),
         ("5.0e+5", "9.5e+5", "emitter e: bandwidth_hz is above"),
         ("sample_rate_hz: 1.0e+6", "sample_rate_hz: 1.0e+6\nname: again", "line 4: name is given twice"),
+        (
+            "name: test",
+            "name: test\nsimulation: {clock_errors_us: {z: 1}}",
+            "clock_errors_us names 'z', which is none of the receivers",
+        ),
         ("name: test", "name: [test", r"line \d+: is not YAML"),
         ("latitude: 47.75, longitude: 9.05, ", "", r"line 9: emitters\.0: give latitude and longitude"),
     ],
