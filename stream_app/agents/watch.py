@@ -213,6 +213,7 @@ class Watch:
             arrivals = watched.meter.measure(channels)
             if arrivals is None:
                 return
+            channels = tuple(channels[i] for i in arrivals.who)
             place = (fix.latitude, fix.longitude) if one.beacon is None else one.beacon.place
             watched.clocks.add(channels, arrivals, fix.center_frequency_hz, place, one.beacon is not None, now_s)
         except ValueError as error:

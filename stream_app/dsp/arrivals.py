@@ -26,6 +26,7 @@ class Arrivals:
     nothing is known of the shared time.
     """
 
+    who: NDArray[np.int64]  # [R], the channels that hear the signal
     seconds: NDArray[np.float64]
     information: NDArray[np.float64]
 
@@ -55,17 +56,20 @@ class ArrivalMeter:
         self._step_s = 1 / (sample_rate_hz * oversample)
 
     def measure(self, channels: Sequence[ChannelLike]) -> Arrivals | None:
-        """None where some pair hears no common signal, or the pairs contradict each other: noise, or two emitters.
+        """None where fewer than two hear a common signal, or pairs contradict each other: noise, or two emitters.
 
         Raises ValueError where the channels do not fit, as Tdoa does.
         """
-        count = len(channels)
-        pairs = list(combinations(range(count), 2))
         features = self._tdoa.extract([channels])[0].astype(np.float64)
-        found = features[[pair_index(i, j, self._tdoa.max_receivers) for i, j in pairs]]
+        who = self._hearing(features, len(channels))
+        if len(who) < 2:
+            return None
+        count = len(who)
+        pairs = list(combinations(range(count), 2))
+        found = features[[pair_index(who[i], who[j], self._tdoa.max_receivers) for i, j in pairs]]
         square = found[:, : self._lags] ** 2 + found[:, self._lags : -1] ** 2
         peak = square.argmax(axis=1)
-        if (found[:, -1] * square.max(axis=1)).min() < _LEAST or peak.min() == 0 or peak.max() == self._lags - 1:
+        if peak.min() == 0 or peak.max() == self._lags - 1:
             return None
         before, middle, after = (square[np.arange(len(pairs)), peak + step] for step in (-1, 0, 1))
         bend = 2 * middle - before - after  # above 0, but where the peak is flat
@@ -86,4 +90,19 @@ class ArrivalMeter:
         if np.any(missed**2 * information > _CLOSURE**2 * count / 2 + (0.25 * self._step_s) ** 2 * information):
             return None
         # R (R - 1) / 2 pairs of R channels count each channel's noise R / 2 times.
-        return Arrivals(seconds, laplacian * (2 / count))
+        return Arrivals(np.array(who), seconds, laplacian * (2 / count))
+
+    def _hearing(self, features: NDArray[np.float64], count: int) -> list[int]:
+        """The channels each two of which share a signal: the one that shares the fewest goes first."""
+        square = features[:, : self._lags] ** 2 + features[:, self._lags : -1] ** 2
+        shared = features[:, -1] * square.max(axis=1) >= _LEAST
+        who = list(range(count))
+        while who:
+            silent = [
+                sum(not shared[pair_index(min(i, j), max(i, j), self._tdoa.max_receivers)] for j in who if j != i)
+                for i in who
+            ]
+            if not any(silent):
+                break
+            who.pop(int(np.argmax(silent)))
+        return who

@@ -52,6 +52,18 @@ def test_noise_has_no_arrivals() -> None:
     assert [meter(net).measure(capture.channels) for capture, _ in Simulator(net, seed=4).captures(20)] == [None] * 20
 
 
+def test_a_receiver_that_hears_nothing_is_left_out() -> None:
+    net = network(emitters=mast(40.0))
+    [(capture, _)] = Simulator(net, seed=4).captures(1)
+    hiss = np.random.default_rng(1).normal(size=2 * 4480).astype("<f4").tobytes()
+    all_three = meter(net).measure(capture.channels)
+    two = meter(net).measure([capture.channels[0], replace(capture.channels[1], samples=hiss), capture.channels[2]])
+    assert all_three is not None
+    assert two is not None
+    assert two.who.tolist() == [0, 2]
+    assert two.seconds[1] - two.seconds[0] == pytest.approx(all_three.seconds[2] - all_three.seconds[0], abs=5e-9)
+
+
 def test_receivers_that_hear_different_emitters_contradict_each_other() -> None:
     net = network({"start_spread_us": 0.0}, mast(40.0))
     heard = [capture.channels for capture, _ in Simulator(net, seed=4).captures(3)]

@@ -67,7 +67,12 @@ class World:
         told = place if surely else (place[0] + 0.002, place[1] - 0.002)
         information = (np.eye(count) - 1 / count) / _NOISE_S**2
         self.watch.add(
-            self.channels(), Arrivals(seconds - seconds.mean(), information), frequency_hz, told, surely, self.now
+            self.channels(),
+            Arrivals(np.arange(count), seconds - seconds.mean(), information),
+            frequency_hz,
+            told,
+            surely,
+            self.now,
         )
         self.now += 0.1
 
