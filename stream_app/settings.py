@@ -127,6 +127,21 @@ class Settings(BaseSettings):
         "", description="networks' YAML files, comma-separated, whose beacons and receivers' clocks are watched"
     )
 
+    # Tracks
+    track_acceleration: float = Field(
+        2.0, gt=0, description="1-sigma of what emitters change their velocity by within a second, m/s²"
+    )
+    track_speed_m_s: float = Field(20.0, gt=0, description="1-sigma of each velocity component of a new track, m/s")
+    track_gate: float = Field(0.999, gt=0, lt=1, description="probability that a track takes a fix of its own emitter")
+    track_confirm_fixes: int = Field(3, ge=2, description="fixes that confirm a track ...")
+    track_confirm_of: int = Field(5, ge=2, description="... of so many that it might have had")
+    track_silence_s: float = Field(60.0, gt=0, description="a track that has had no fix for so long ends, s")
+    track_max_sigma_m: float = Field(
+        100_000.0, gt=0, description="fixes with a larger 1-sigma are left out of tracks: no plane holds them, m"
+    )
+    track_max_per_key: int = Field(16, ge=1, description="tracks of one network and frequency; old ones give way")
+    track_max_per_partition: int = Field(10_000, ge=1, description="tracks of one partition; old ones give way")
+
     # HTTP
     web_host: str = Field("127.0.0.1", description="address of the worker's pages; 0.0.0.0 for all interfaces")
     web_port: int = Field(6066, ge=1, le=65535, description="port of the worker's pages")
@@ -154,6 +169,12 @@ class Settings(BaseSettings):
             )
         if (self.kafka_cert_file is None) != (self.kafka_key_file is None):
             raise ValueError("FIXSTREAM_KAFKA_CERT_FILE and FIXSTREAM_KAFKA_KEY_FILE go together")
+        return self
+
+    @model_validator(mode="after")
+    def _tracks_can_be_confirmed(self) -> Self:
+        if self.track_confirm_fixes > self.track_confirm_of:
+            raise ValueError("FIXSTREAM_TRACK_CONFIRM_FIXES cannot be more than FIXSTREAM_TRACK_CONFIRM_OF")
         return self
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pyproj import Geod
@@ -31,6 +33,28 @@ def destination(
     shape, (y, x, azimuth, length) = _flat(lat, lon, azimuth_deg, length_m)
     out_lon, out_lat, _ = _WGS84.fwd(x, y, azimuth, length)
     return np.asarray(out_lat).reshape(shape), np.asarray(out_lon).reshape(shape)
+
+
+def offset_turn(lat0: float, lon0: float, lat: float, lon: float) -> tuple[float, float, float]:
+    """East and north of one point from another, metres, and the turn of a direction that is carried there.
+
+    The turn is what its azimuth grows by along the geodesic, radians: meridians are not parallel.
+    """
+    azimuth, back, length = _WGS84.inv(lon0, lat0, lon, lat)
+    angle = math.radians(azimuth)
+    return length * math.sin(angle), length * math.cos(angle), _turn(azimuth, back)
+
+
+def moved(lat: float, lon: float, east_m: float, north_m: float) -> tuple[float, float, float]:
+    """Latitude and longitude (degrees) at an offset from a point, and the turn of a direction that is carried there."""
+    azimuth = math.degrees(math.atan2(east_m, north_m))
+    x, y, back = _WGS84.fwd(lon, lat, azimuth, math.hypot(east_m, north_m))
+    return y, x, _turn(azimuth, back)
+
+
+def _turn(azimuth_deg: float, back_azimuth_deg: float) -> float:
+    """Radians in [-pi, pi); the back azimuth looks from the end to the beginning."""
+    return math.radians((back_azimuth_deg - azimuth_deg) % 360.0 - 180.0)
 
 
 def _inverse(
