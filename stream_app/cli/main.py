@@ -20,6 +20,7 @@ from stream_app.cli import (
     replay,
     simulate,
     status,
+    track,
     watch,
     worker,
 )
@@ -40,6 +41,7 @@ app.command("locate")(locate.locate)
 app.command("record")(record.record)
 app.command("replay")(replay.replay)
 app.command("simulate")(simulate.simulate)
+app.command("track")(track.track)
 app.command("evaluate")(evaluate.evaluate)
 app.command("deploy")(deploy.deploy)
 app.command("reload")(deploy.reload)

@@ -55,7 +55,15 @@ class Unpacking:
     @staticmethod
     def record(message: Message, place: Partition, now: float) -> RawRecord:
         """The record of a sound message."""
-        return RawRecord(message.value(), message.key(), *place, message.offset() or 0, now, headers=message.headers())
+        return RawRecord(
+            message.value(),
+            message.key(),
+            *place,
+            message.offset() or 0,
+            now,
+            headers=message.headers(),
+            at_ms=message.timestamp()[1],
+        )
 
     def passed(self, consumer: Consumer, message: Message, place: Partition) -> RawRecord:
         """Stands for a record that would be met for ever; ``consumer`` goes on behind it.

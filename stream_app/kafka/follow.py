@@ -6,7 +6,16 @@ import logging
 import time
 from collections.abc import Iterator
 
-from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import (
+    OFFSET_END,
+    Consumer,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
+from confluent_kafka.admin import OffsetSpec
 
 from stream_app.errors import BrokerUnavailable
 from stream_app.kafka.connection import connection
@@ -26,9 +35,9 @@ class TopicFollower:
     def __init__(self, settings: Settings, topic: str, from_start: bool = True) -> None:
         """Raises BrokerUnavailable where no broker answers or there is no such topic, NotAuthorized without READ."""
         self._where = f"topic {topic} at {settings.bootstrap_servers}"
-        admin = check_broker(connection(settings))
-        check_rights(admin, settings, Rights(read=(topic,)), _METADATA_S)
-        found = admin.list_topics(timeout=_METADATA_S).topics.get(topic)
+        self._admin = check_broker(connection(settings))
+        check_rights(self._admin, settings, Rights(read=(topic,)), _METADATA_S)
+        found = self._admin.list_topics(timeout=_METADATA_S).topics.get(topic)
         if found is None:
             raise BrokerUnavailable(f"there is no {self._where}: start a worker, which creates it, or check its name")
         self._topic = topic
@@ -93,6 +102,19 @@ class TopicFollower:
         self._positions = {partition: offset}
         self._consumer.assign([TopicPartition(self._topic, partition, offset)])
         return True
+
+    def held_back(self) -> bool:
+        """Whether open transactions hold records back from ``to_end``. Raises BrokerUnavailable."""
+        places = {TopicPartition(self._topic, partition): OffsetSpec.latest() for partition in self._positions}
+        asked = self._admin.list_offsets(
+            places, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=_METADATA_S
+        )
+        try:
+            return any(
+                future.result(_METADATA_S).offset > self._positions[place.partition] for place, future in asked.items()
+            )
+        except KafkaException as error:
+            raise BrokerUnavailable(f"the end of {self._where} is not known: {error.args[0].str()}") from error
 
     def poll(self, wait_s: float) -> list[Message]:
         """What came within ``wait_s``. While no broker answers, nothing comes; the log says so once."""

@@ -59,6 +59,8 @@ class Publisher:
                         output.topic,
                         output.value,
                         output.key,
+                        output.partition,
+                        timestamp=output.at_ms,
                         headers=list(output.headers),
                         on_delivery=partial(waiter.delivered, output),
                     )

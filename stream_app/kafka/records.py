@@ -31,6 +31,7 @@ class RawRecord:
     reply: Callable[[Fix | FixStreamError], object] | None = None  # the answer goes here, not to Kafka
     headers: Sequence[tuple[str, bytes | None]] | None = None
     refusal: CaptureError | None = None  # why nothing of the record is at hand
+    at_ms: int = 0  # the record's own time, Unix
 
     @property
     def source(self) -> Partition:
@@ -56,3 +57,5 @@ class Output:
     value: bytes | None  # None: a tombstone
     headers: list[tuple[str, bytes]]
     source: Partition | None = None
+    partition: int = -1  # of ``topic``; -1: the key decides
+    at_ms: int = 0  # the record's time, Unix; 0: when it is sent

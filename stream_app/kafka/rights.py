@@ -51,6 +51,15 @@ def assembler_rights(settings: Settings) -> Rights:
     )
 
 
+def tracker_rights(settings: Settings) -> Rights:
+    """What a tracker cannot do without; ``settings.group_id`` is its own."""
+    return Rights(
+        read=(settings.positions_topic, settings.tracks_topic),
+        write=(settings.tracks_topic,),
+        groups=(settings.group_id,),
+    )
+
+
 def faust_group(settings: Settings) -> str:
     """The consumer group of Faust's own topic."""
     return f"{settings.group_id}-worker"

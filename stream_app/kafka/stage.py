@@ -51,7 +51,7 @@ class Work(Protocol):
     """What a stage does. All calls come from the stage's one thread, and none may wait on I/O for long."""
 
     def assigned(self, partition: Partition, place: Place | None) -> None:
-        """The next records of ``partition`` are this process's, from ``place.offset`` on; before the first comes.
+        """The next records of ``partition`` are this process's, from ``place.offset`` on; soon, and before the first.
 
         ``place.note`` is what was committed with the offset. None: the group never committed, and reading begins
         where auto_offset_reset says.
@@ -204,9 +204,20 @@ class Stage:
             self._committed[partition] = place.offset
         self._work.assigned(partition, place)
 
+    def _begin_silent(self, now: float) -> None:
+        """Work that a predecessor left behind may have to end although nothing more comes."""
+        for partition in sorted(self._assigned - self._heard.keys()):
+            try:
+                self._begin(partition)
+            except KafkaException as error:  # also where a transaction is still open: it is looked at again
+                self._note(error.args[0])
+            else:
+                self._heard[partition] = now
+
     def _look(self, now: float) -> None:
         """Measures the lag, and asks for work on what is quiet, where its broker shows that it is there."""
         whole = Step()
+        self._begin_silent(now)
         for partition in sorted(self._heard):
             quiet_s = now - self._heard[partition]
             quiet = quiet_s >= _QUIET_S

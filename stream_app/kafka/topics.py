@@ -94,7 +94,14 @@ def _create_missing(admin: AdminClient, settings: Settings, rights: Rights, time
         # As many partitions as positions has: a track is in the partition that its fixes are in.
         settings.tracks_topic: (
             settings.partitions,
-            {"cleanup.policy": "compact,delete", "retention.ms": str(7 * _DAY_MS)},
+            # Small segments, compacted soon: a tracker that starts reads its partitions whole.
+            {
+                "cleanup.policy": "compact,delete",
+                "retention.ms": str(7 * _DAY_MS),
+                "segment.bytes": str(16 * 2**20),
+                "segment.ms": str(_DAY_MS // 24),
+                "min.cleanable.dirty.ratio": "0.2",
+            },
         ),
         settings.shadow_topic: (settings.partitions, day),
         settings.dead_letter_topic: (

@@ -141,7 +141,13 @@ class Transactions:
         while True:
             try:
                 producer.produce(
-                    output.topic, output.value, output.key, headers=list(output.headers), on_delivery=delivered
+                    output.topic,
+                    output.value,
+                    output.key,
+                    output.partition,
+                    timestamp=output.at_ms,
+                    headers=list(output.headers),
+                    on_delivery=delivered,
                 )
                 return
             except BufferError:

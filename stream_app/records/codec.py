@@ -161,7 +161,7 @@ class Codecs:
                 f"the fix of capture {fix.capture_id!r} does not fit its schema: {type(error).__name__}: {error}"
             ) from error
 
-    def decode_fix(self, data: bytes) -> Fix:
+    def decode_fix(self, data: bytes | None) -> Fix:
         """The fix of a record. Raises UnknownSchema or UndecodableRecord, nothing else."""
         record = _decode(data, self._fixes, "fix")
         record["captured_at_us"] = record.pop("captured_at")

@@ -144,6 +144,12 @@ class WorkerProcess(Ailing):
             raise AssertionError(f"the worker did not stop within {timeout_s:.0f} s: {self.log()[-3000:]}") from None
 
 
+class TrackerProcess(WorkerProcess):
+    """``fixstream track``."""
+
+    command = ("track",)
+
+
 class AssemblerProcess(WorkerProcess):
     """``fixstream assemble`` of the demo network."""
 
