@@ -168,6 +168,12 @@ class FixesFileError(FixStreamError):
     code = "fixes-file"
 
 
+class ExportFailed(FixStreamError):
+    """What is exported cannot be written to where it is to go."""
+
+    code = "export"
+
+
 class BrokerUnavailable(FixStreamError):
     """No broker answers at the configured address, or none serves this client."""
 

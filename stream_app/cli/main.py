@@ -13,6 +13,7 @@ from stream_app.cli import (
     deploy,
     dlq,
     evaluate,
+    export,
     follow,
     locate,
     model,
@@ -42,6 +43,7 @@ app.command("record")(record.record)
 app.command("replay")(replay.replay)
 app.command("simulate")(simulate.simulate)
 app.command("track")(track.track)
+app.command("export")(export.export)
 app.command("evaluate")(evaluate.evaluate)
 app.command("deploy")(deploy.deploy)
 app.command("reload")(deploy.reload)
