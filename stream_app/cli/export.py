@@ -58,8 +58,6 @@ def export(
 
     Without --follow: what the topic holds now. Ctrl-C ends the document as it should end.
     """
-    import signal
-
     from stream_app.export.sources import Ending, LeftOut
 
     if files and (topic is Topic.TRACKS or from_start or since or follow):
@@ -67,11 +65,10 @@ def export(
     if send is not None and (form is not Format.COT or out is not None):
         raise typer.BadParameter("--send is for --format cot, without --out")
     ending, left_out = Ending(), LeftOut()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, ending.ask)
     kind: Kind = "fix" if topic is Topic.POSITIONS else "track"
-    parts = _parts(kind, files, from_start, since, follow, bootstrap, ending, left_out)
-    _write(parts, form, kind, count, out, send, stale)
+    with ending.by_signals():
+        parts = _parts(kind, files, from_start, since, follow, bootstrap, ending, left_out)
+        _write(parts, form, kind, count, out, send, stale)
     if left_out.count:
         typer.echo(f"{left_out.count} records were left out, the first one: {left_out.first}", err=True)
 

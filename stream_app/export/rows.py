@@ -199,6 +199,8 @@ def _fits(name: str, value: Any, kind: str) -> Any:
     wanted: Any = {"string": str, "boolean": bool, "long": int, "time": int}[kind]
     if not isinstance(value, wanted):
         raise ValueError(f"{name} is no {kind}: {value!r}")
+    if kind == "string":
+        return value.encode(errors="replace").decode()  # JSON may hold half a surrogate pair, UTF-8 may not
     if kind == "time" and not 0 <= value < _LAST_US:
         raise ValueError(f"{name} is not between 1970 and 2200")
     return value

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -30,6 +31,17 @@ class Ending:
     def __init__(self) -> None:
         self.asked = False
         self.waiting = False  # for input, that may never come
+
+    @contextmanager
+    def by_signals(self) -> Iterator[None]:
+        """Ctrl-C and SIGTERM ask for it meanwhile."""
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        before = {number: signal.signal(number, self.ask) for number in numbers}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def ask(self, *_: object) -> None:
         """A signal's handler."""

@@ -60,7 +60,7 @@ class CsvTable:
 
     def __init__(self, out: BinaryIO, kind: Kind) -> None:
         self._columns = columns_of(kind)
-        self._text = io.TextIOWrapper(out, encoding="utf-8", errors="replace", newline="", write_through=True)
+        self._text = io.TextIOWrapper(out, encoding="utf-8", newline="", write_through=True)
         self._table = csv.writer(self._text)
         self._table.writerow(self._columns)
 

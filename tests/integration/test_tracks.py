@@ -89,7 +89,7 @@ def test_killed_and_joined_in_the_middle_trackers_write_what_an_undisturbed_one_
 ) -> None:
     settings = settings_for(broker.bootstrap, unique, partitions=3, track_silence_s=3600)
     ensure_topics(settings)
-    fixes = list(_wander(4000, 7))
+    fixes = list(_wander(2500, 7))
     _send(settings, fixes, time.time_ns() // 1_000_000)
     first = WorkerProcess(settings, tmp_path, "first", command=_COMMAND)
     workers = [first]
@@ -111,7 +111,7 @@ def test_killed_and_joined_in_the_middle_trackers_write_what_an_undisturbed_one_
         assert _values(tracks.read_out()) == expected
     alive = {key: value for part in expected.values() for key, value in part}
     counts = sorted(track.fixes for track in map(_track, alive.values()) if track is not None)
-    assert counts[-7:][0] > 400  # each of the seven was followed all along
+    assert counts[-7:][0] > 250  # each of the seven was followed all along
 
 
 def _track(value: bytes | None) -> Track | None:
@@ -122,7 +122,7 @@ def test_a_silent_track_ends_although_nothing_more_comes_and_bad_records_stop_no
     broker: Broker, unique: str, tmp_path: Path
 ) -> None:
     """Also after a restart: who takes over an abandoned partition ends what was left there."""
-    settings = settings_for(broker.bootstrap, unique, partitions=1, track_silence_s=20)
+    settings = settings_for(broker.bootstrap, unique, partitions=1)
     ensure_topics(settings)
     at_ms = time.time_ns() // 1_000_000
     _send(settings, [a_fix(f"c{n}", n, 47.7, 9.0) for n in range(4)], at_ms)
@@ -138,7 +138,8 @@ def test_a_silent_track_ends_although_nothing_more_comes_and_bad_records_stop_no
     assert first.metric("fixstream_tracks ") == 1
     assert first.stop() == 0
     assert "0:4 is no fix" in first.log()
-    second = WorkerProcess(settings, tmp_path, "second", command=_COMMAND)
+    impatient = settings.model_copy(update={"track_silence_s": 1.0})
+    second = WorkerProcess(impatient, tmp_path, "second", command=_COMMAND)
     with closing(TopicReader(broker.bootstrap, settings.tracks_topic)) as tracks:
         eventually(lambda: any(message.value() is None for message in tracks.read()), 90, "the track's end")
         assert second.stop() == 0

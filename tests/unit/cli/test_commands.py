@@ -34,6 +34,8 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
         "watch",
         "locate",
         "evaluate",
+        "export",
+        "track",
         "simulate",
         "record",
         "replay",
