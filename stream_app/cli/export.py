@@ -105,8 +105,6 @@ def _write(
     send: str | None,
     stale_s: float,
 ) -> None:
-    import os
-
     try:
         with _opened(out, send) as file:
             writer = _writer(form, kind, file, stale_s)
@@ -117,8 +115,7 @@ def _write(
     except BrokenPipeError as error:
         if send is not None:
             raise ExportFailed(f"{send}: the receiver has closed the connection") from error
-        # Whoever read has enough. What Python would flush at its end goes nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Else whoever reads has enough.
     except OSError as error:
         raise ExportFailed(f"{send or out or 'standard output'}: cannot be written: {error.strerror}") from error
 

@@ -100,9 +100,10 @@ def test_ctrl_c_at_a_pipe_that_is_silent_closes_the_document() -> None:
     assert ElementTree.fromstring(head + rest).tag.endswith("kml")
 
 
-def test_a_reader_that_has_enough_ends_it_quietly(fixes: Path) -> None:
+@pytest.mark.parametrize("form", ["csv", "geojson"])
+def test_a_reader_that_has_enough_ends_it_quietly(fixes: Path, form: str) -> None:
     fixes.write_bytes(_lines(2000))
-    with subprocess.Popen([*_COMMAND, "csv", str(fixes)], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen([*_COMMAND, form, str(fixes)], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.readline()

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -83,6 +83,8 @@ def test_an_emitter_on_a_geodesic_is_followed_anywhere_on_earth(
     assert -180 <= estimate.longitude <= 180
 
 
+@example(89.97, 10.0, 90.0, 5000.0, 2.0)
+@example(-89.97, 10.0, 250.0, 5000.0, -2.0)
 @settings(max_examples=60)
 @given(st.floats(-89.9, 89.9), st.floats(-180, 180), st.floats(0, 360), st.floats(0.01, 5000), st.floats(-30, 30))
 def test_a_fix_is_seen_the_same_from_wherever_the_plane_is(

@@ -67,6 +67,27 @@ def test_a_tentative_track_that_misses_three_of_its_five_is_dropped() -> None:
     assert (after.track_id, after.track) == (ended[0].track_id, None)
 
 
+def test_the_misses_of_a_tentative_track_count_since_it_began() -> None:
+    keeper = PartitionTracks(Settings())
+    far = [_at(f"far{n}", 1 + n, 20_000.0 * (n + 1)) for n in range(3)]
+    _take(keeper, _at("a", 0), far[0], _at("b", 1.5), far[1])
+    assert next(track.rejected for track in keeper.tracks() if track.capture_id == "b") == 2
+    assert Event.DOUBTED in [change.event for change in _take(keeper, far[2])[1]]
+
+
+def test_a_fix_that_two_tracks_could_take_goes_to_the_likelier_one() -> None:
+    keeper = PartitionTracks(Settings())
+    sharp: Covariance = ((1.0, 0.0), (0.0, 1.0))
+    for number in range(10):
+        _take(keeper, _at(f"a{number}", number, 0.0, covariance=sharp))
+        _take(keeper, _at(f"b{number}", number + 0.3, 80.0, covariance=sharp))
+    names = {track.capture_id: track.track_id for track in keeper.tracks()}
+    for east, owner in ((60.0, "b9"), (20.0, "a9")):
+        blurred = _at(f"near {owner}", 10.0, east, covariance=((400.0, 0.0), (0.0, 400.0)))
+        outcome, [change] = _take(keeper, blurred)
+        assert (outcome, change.track_id) == (Outcome.TAKEN, names[owner])
+
+
 def test_an_outlier_moves_nothing_and_is_counted() -> None:
     keeper = _confirmed()
     before = keeper.tracks()[0]
@@ -183,13 +204,12 @@ def test_tracks_are_bounded_and_old_tentative_ones_give_way() -> None:
     assert [track.capture_id for track in keeper.tracks() if track.state is TrackState.CONFIRMED] == ["c"]
 
 
-@pytest.mark.parametrize("cut", [1, 17, 60, 119])
+@pytest.mark.parametrize("cut", [1, 17, 37, 60, 83, 119])
 def test_who_takes_over_from_the_records_goes_on_as_if_nothing_had_been(cut: int) -> None:
     fixes = _lively(random.Random(8), 120)
     whole, first = PartitionTracks(Settings(track_silence_s=20)), PartitionTracks(Settings(track_silence_s=20))
     records: dict[str, tuple[Track, int]] = {}
-    for fix in fixes:
-        whole.take(fix, heard_ms(fix))
+    written = [whole.take(fix, heard_ms(fix)) for fix in fixes]
     for fix in fixes[:cut]:
         for change in first.take(fix, heard_ms(fix))[1]:
             if change.track is None:
@@ -197,8 +217,7 @@ def test_who_takes_over_from_the_records_goes_on_as_if_nothing_had_been(cut: int
             else:
                 records[change.track_id] = change.track, change.heard_ms
     second = PartitionTracks(Settings(track_silence_s=20), records.values())
-    for fix in fixes[cut:]:
-        second.take(fix, heard_ms(fix))
+    assert [second.take(fix, heard_ms(fix)) for fix in fixes[cut:]] == written[cut:]
     assert sorted(second.tracks(), key=lambda t: t.track_id) == sorted(whole.tracks(), key=lambda t: t.track_id)
 
 
