@@ -12,13 +12,11 @@ def assemble(
     network: Annotated[list[Path], typer.Option(help="a network's YAML file; repeatable, one a network")],
 ) -> None:
     """Join receptions of one slot into captures until SIGTERM. Options come from FIXSTREAM_... variables or .env."""
-    import gc
-    import logging
-    import signal
     from collections import Counter
 
     from stream_app.assembly.metrics import AssemblyMetrics
     from stream_app.assembly.work import Assembler
+    from stream_app.cli.staging import run_stage
     from stream_app.errors import NetworkFileError
     from stream_app.kafka.rights import assembler_rights
     from stream_app.kafka.stage import Stage
@@ -26,7 +24,6 @@ def assemble(
     from stream_app.network.file import load_network
     from stream_app.records.codec import Codecs
     from stream_app.settings import load_settings
-    from stream_app.web.pages import serve_pages
 
     networks = [load_network(file) for file in network]
     name, times = Counter(each.name for each in networks).most_common(1)[0]
@@ -34,30 +31,13 @@ def assemble(
         raise NetworkFileError(f"{times} of the files are of the network {name}: give one file a network")
     settings = load_settings()
     settings = settings.model_copy(update={"group_id": f"{settings.group_id}-assemble"})
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     ensure_topics(settings, assembler_rights(settings))
     metrics = AssemblyMetrics()
     work = Assembler(settings, networks, Codecs(settings.schema_dir), metrics)
     stage = Stage(settings, settings.receptions_topic, work, "assembler")
-    stage.open()
 
     def refresh() -> None:
         metrics.open_slots.set(work.open_slots)
         metrics.held_bytes.set(work.held_bytes)
-        metrics.consumer_lag.clear()
-        for (_, partition), lag in stage.lag().items():
-            metrics.consumer_lag.labels(str(partition)).set(lag)
 
-    def state() -> dict[str, object]:
-        reasons = [stage.problem] if stage.problem else []
-        reasons += [] if stage.assigned else ["no partitions are assigned"]
-        lag = {str(partition): lag for (_, partition), lag in stage.lag().items()}
-        partitions = sorted(partition for _, partition in stage.assigned)
-        return {"ready": not reasons, "reasons": reasons, "partitions": partitions, "lag": lag}
-
-    pages = serve_pages(settings.web_host, settings.web_port, metrics.registry, refresh, state)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stage.stop())
-    gc.freeze()  # what there is now stays
-    stage.run()
-    pages.shutdown()
+    run_stage(settings, stage, metrics.registry, metrics.consumer_lag, refresh)

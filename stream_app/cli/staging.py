@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 from collections.abc import Callable
@@ -39,5 +40,6 @@ def run_stage(
     pages = serve_pages(settings.web_host, settings.web_port, registry, look, state)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stage.stop())
+    gc.freeze()  # what there is now stays
     stage.run()
     pages.shutdown()

@@ -12,11 +12,13 @@ def track() -> None:
     from stream_app.records.codec import Codecs
     from stream_app.settings import load_settings
     from stream_app.tracks.metrics import TrackMetrics
+    from stream_app.tracks.restore import check_partitions
     from stream_app.tracks.work import Tracker
 
     settings = load_settings()
     settings = settings.model_copy(update={"group_id": f"{settings.group_id}-track"})
     ensure_topics(settings, tracker_rights(settings))
+    check_partitions(settings)
     metrics = TrackMetrics()
     work = Tracker(settings, Codecs(settings.schema_dir), metrics)
     stage = Stage(settings, settings.positions_topic, work, "tracker")

@@ -8,8 +8,10 @@ from contextlib import closing, suppress
 
 from confluent_kafka import Message
 
-from stream_app.errors import BrokerUnavailable, UndecodableRecord
+from stream_app.errors import BrokerUnavailable, SettingsError, UndecodableRecord
+from stream_app.kafka.connection import connection
 from stream_app.kafka.follow import TopicFollower
+from stream_app.kafka.topics import check_broker
 from stream_app.records.codec import Codecs
 from stream_app.records.track import Track, TrackState
 from stream_app.settings import Settings
@@ -18,6 +20,18 @@ log = logging.getLogger(__name__)
 STEP = "fixstream-step"  # header: which of the partition's commits brought the record
 _SILENCE_S = 30.0  # longest wait for the next records; a dead tracker's transaction is open for some 20 s
 _TICK_S = 0.1
+_METADATA_S = 10.0
+
+
+def check_partitions(settings: Settings) -> None:
+    """A track is in the partition of its fixes. Raises SettingsError where tracks has fewer than positions."""
+    topics = check_broker(connection(settings)).list_topics(timeout=_METADATA_S).topics
+    fixes, tracks = (len(topics[name].partitions) for name in (settings.positions_topic, settings.tracks_topic))
+    if tracks < fixes:
+        raise SettingsError(
+            f"{settings.tracks_topic} has {tracks} partitions, {settings.positions_topic} {fixes}: a track is in the "
+            f"partition of its fixes, so give {settings.tracks_topic} as many"
+        )
 
 
 def restored(settings: Settings, codecs: Codecs, partition: int, step: int) -> list[tuple[Track, int]]:
@@ -30,10 +44,7 @@ def restored(settings: Settings, codecs: Codecs, partition: int, step: int) -> l
     seen = 0
     with closing(TopicFollower(settings, settings.tracks_topic)) as follower:
         if not follower.go_to(partition, 0):
-            raise BrokerUnavailable(
-                f"{settings.tracks_topic} has no partition {partition}: give it as many as {settings.positions_topic} "
-                "has; a track is where its fixes are"
-            )
+            raise BrokerUnavailable(f"{settings.tracks_topic} has no partition {partition}: start the tracker anew")
         while True:
             for messages in follower.parts_to_end(_SILENCE_S):
                 newest.update((message.key(), message) for message in messages)

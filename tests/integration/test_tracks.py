@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
+from stream_app.errors import SettingsError
 from stream_app.geo.geodesy import moved
 from stream_app.kafka.topics import ensure_topics
 from stream_app.records.codec import Codecs
@@ -21,6 +22,7 @@ from stream_app.records.fix import Fix
 from stream_app.records.track import Track, TrackState
 from stream_app.settings import Settings
 from stream_app.tracks.keeper import PartitionTracks
+from stream_app.tracks.restore import check_partitions
 from tests.support.brokers import Broker
 from tests.support.worker import TopicReader, TrackerProcess, eventually, settings_for
 from tests.unit.tracks.fixes import a_fix
@@ -107,6 +109,14 @@ def test_of_two_trackers_one_killed_in_the_middle_write_what_an_undisturbed_one_
     alive = {key: value for part in expected.values() for key, value in part}
     counts = sorted(track.fixes for track in map(_track, alive.values()) if track is not None)
     assert counts[-7] > 300  # each of the seven was followed all along
+
+
+def test_a_tracks_topic_with_too_few_partitions_is_refused_at_the_start(broker: Broker, unique: str) -> None:
+    settings = settings_for(broker.bootstrap, unique, partitions=3)
+    ensure_topics(settings.model_copy(update={"partitions": 2, "positions_topic": f"{unique}.other"}))
+    ensure_topics(settings)
+    with pytest.raises(SettingsError, match=r"tracks has 2 partitions, .*positions 3"):
+        check_partitions(settings)
 
 
 def _track(value: bytes | None) -> Track | None:
