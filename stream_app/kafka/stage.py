@@ -185,7 +185,7 @@ class Stage:
             if place not in self._assigned or place in sought:  # behind a seek, all comes again
                 continue
             if place not in self._heard:
-                self._begin(place)
+                self._begin([place], _PLACE_S)
             self._heard[place] = heard
             if error is None:
                 found.append(self._unpacking.record(message, place, now))
@@ -194,25 +194,28 @@ class Stage:
                 sought.add(place)
         return found
 
-    def _begin(self, partition: Partition) -> None:
-        """At a partition's first record its committed place is final: librdkafka has waited for open transactions."""
-        found = self._consumer.committed([TopicPartition(*partition)], timeout=_PLACE_S)
-        if found[0].error is not None:
-            raise KafkaException(found[0].error)
-        place = places_of(found).get(partition)
-        if place is not None:
-            self._committed[partition] = place.offset
-        self._work.assigned(partition, place)
+    def _begin(self, partitions: Sequence[Partition], timeout_s: float) -> None:
+        """What was committed last; at a partition's first record librdkafka has waited for open transactions."""
+        found = self._consumer.committed([TopicPartition(*partition) for partition in partitions], timeout=timeout_s)
+        if unknown := next((place.error for place in found if place.error is not None), None):
+            raise KafkaException(unknown)
+        places = places_of(found)
+        for partition in partitions:
+            if partition in places:
+                self._committed[partition] = places[partition].offset
+            self._work.assigned(partition, places.get(partition))
 
     def _begin_silent(self, now: float) -> None:
         """Work that a predecessor left behind may have to end although nothing more comes."""
-        for partition in sorted(self._assigned - self._heard.keys()):
-            try:
-                self._begin(partition)
-            except KafkaException as error:  # also where a transaction is still open: it is looked at again
-                self._note(error.args[0])
-            else:
-                self._heard[partition] = now
+        silent = sorted(self._assigned - self._heard.keys())
+        if not silent:
+            return
+        try:
+            self._begin(silent, _QUIET_S)
+        except KafkaException as error:  # also where a transaction is still open: it is looked at again
+            self._note(error.args[0])
+        else:
+            self._heard |= dict.fromkeys(silent, now)
 
     def _look(self, now: float) -> None:
         """Measures the lag, and asks for work on what is quiet, where its broker shows that it is there."""

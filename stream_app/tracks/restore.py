@@ -26,10 +26,13 @@ _METADATA_S = 10.0
 def check_partitions(settings: Settings) -> None:
     """A track is in the partition of its fixes. Raises SettingsError where tracks has fewer than positions."""
     topics = check_broker(connection(settings)).list_topics(timeout=_METADATA_S).topics
-    fixes, tracks = (len(topics[name].partitions) for name in (settings.positions_topic, settings.tracks_topic))
-    if tracks < fixes:
+    fixes, tracks = topics.get(settings.positions_topic), topics.get(settings.tracks_topic)
+    if fixes is None or tracks is None:  # made a moment ago, then as it should be
+        return
+    if len(tracks.partitions) < len(fixes.partitions):
         raise SettingsError(
-            f"{settings.tracks_topic} has {tracks} partitions, {settings.positions_topic} {fixes}: a track is in the "
+            f"{settings.tracks_topic} has {len(tracks.partitions)} partitions, {settings.positions_topic} "
+            f"{len(fixes.partitions)}: a track is in the "
             f"partition of its fixes, so give {settings.tracks_topic} as many"
         )
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from stream_app.errors import SettingsError
 from stream_app.geo.geodesy import moved
@@ -115,6 +116,9 @@ def test_a_tracks_topic_with_too_few_partitions_is_refused_at_the_start(broker: 
     settings = settings_for(broker.bootstrap, unique, partitions=3)
     ensure_topics(settings.model_copy(update={"partitions": 2, "positions_topic": f"{unique}.other"}))
     ensure_topics(settings)
+    admin = AdminClient({"bootstrap.servers": broker.bootstrap})
+    wanted = {settings.positions_topic, settings.tracks_topic}
+    eventually(lambda: wanted <= admin.list_topics(timeout=10).topics.keys(), 30, "the topics")
     with pytest.raises(SettingsError, match=r"tracks has 2 partitions, .*positions 3"):
         check_partitions(settings)
 
