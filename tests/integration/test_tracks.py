@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -151,7 +151,8 @@ def test_a_silent_track_ends_although_nothing_more_comes_and_bad_records_stop_no
     assert "0:4 is no fix" in first.log()
     impatient = settings.model_copy(update={"track_silence_s": 1.0})
     second = TrackerProcess(impatient, tmp_path, "second")
-    with closing(TopicReader(broker.bootstrap, settings.tracks_topic)) as tracks:
+    with closing(TopicReader(broker.bootstrap, settings.tracks_topic)) as tracks, ExitStack() as stack:
+        stack.callback(second.process.kill)
         eventually(lambda: any(message.value() is None for message in tracks.read()), 90, "the track's end")
         assert second.stop() == 0
         values = [message.value() for message in tracks.read_out()]
