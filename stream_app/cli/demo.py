@@ -34,6 +34,9 @@ def demo(
     repeats: Annotated[float, typer.Option(min=0, max=0.99, help="share of simulated captures that repeat")] = 0.2,
     seed: Annotated[int, typer.Option(min=0, help="of the simulator")] = 0,
     json_lines: Annotated[bool, typer.Option("--json", help="one JSON line a fix instead of the table")] = False,
+    with_map: Annotated[
+        bool | None, typer.Option("--map/--no-map", help="the live map in the browser; default: unless --json")
+    ] = None,
 ) -> None:
     """Show FixStream at work on this machine alone: embedded broker and registry, a worker, a receiver network."""
     from rich.live import Live
@@ -45,7 +48,8 @@ def demo(
 
     if recordings is not None and network is None:
         raise typer.BadParameter("--recordings needs --network: the file that says where their receivers stand")
-    where = load_network(network or example_network("demo"))
+    file = network or example_network("demo")
+    where = load_network(file)
     step_s = 1 / rate
     captures = (
         _simulated(where, step_s, repeats, seed)
@@ -57,6 +61,8 @@ def demo(
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fixstream-demo-")))
         print(f"Starting the embedded broker, the registry and a worker for network {where.name} ...", file=sys.stderr)
         system = stack.enter_context(LocalSystem(where, folder))
+        if with_map or (with_map is None and not json_lines):
+            _show_map(system, file)
         table = FixTable(where.name)
         with nullcontext() if json_lines else Live(table, refresh_per_second=4):
             try:
@@ -68,6 +74,18 @@ def demo(
     if not json_lines and not sys.stdout.isatty():
         print()  # a live table that is not on a terminal ends without
     print(_summary(where, seen), file=sys.stderr)
+
+
+def _show_map(system: LocalSystem, network: Path) -> None:
+    """The map's address on standard error, and the map in the browser where there is one. A demo goes on without."""
+    from stream_app.cli.browser import open_in_browser
+
+    address = system.start_map([network])
+    if address is None:
+        print(f"There is no map: {system.complaint('map')}", file=sys.stderr)
+        return
+    print(f"The map is at {address}", file=sys.stderr)
+    open_in_browser(address)
 
 
 def _summary(network: Network, seen: list[SeenFix]) -> str:

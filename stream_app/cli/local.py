@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import subprocess
 import sys
 import time
@@ -32,6 +33,7 @@ from stream_app.records.codec import Codecs
 from stream_app.settings import SECRETS, Settings
 
 _START_S = 60.0
+_ADDRESS = re.compile(r"http://\S+/map$", re.MULTILINE)
 
 
 class LocalSystem:
@@ -61,8 +63,8 @@ class LocalSystem:
             )
             ensure_topics(self._settings)
             self._register()
-            self._process = self._start()
-            stack.callback(self._stop)
+            self._process = self._spawn("worker")
+            stack.callback(_stop, self._process)
             self._reader = FixReader(self._settings, from_start=True)
             stack.callback(self._reader.close)
             self._publisher = Publisher(self._settings)
@@ -76,6 +78,18 @@ class LocalSystem:
     ) -> None:
         """Stops everything."""
         self._stack.close()
+
+    def start_map(self, network_files: Sequence[Path]) -> str | None:
+        """Serves the map in a process of its own; its address, or None where it does not come up."""
+        process = self._spawn("map", *(part for file in network_files for part in ("--network", str(file))), "--port=0")
+        self._stack.callback(_stop, process)
+        deadline = time.monotonic() + _START_S
+        while process.poll() is None and time.monotonic() < deadline:
+            found = _ADDRESS.search(self._log("map").read_text(errors="replace"))
+            if found is not None:
+                return found[0]
+            time.sleep(0.1)
+        return None
 
     def send(self, captures: Sequence[Timed]) -> None:
         """Sends captures and remembers their truths. Raises DeliveryFailed."""
@@ -93,9 +107,9 @@ class LocalSystem:
         for fix in self._reader.read(wait_s):
             yield SeenFix(fix, self._truths.pop(fix.capture_id, None))
 
-    def complaint(self) -> str:
-        """The last warning or error of the worker's log, or its last line."""
-        lines = self._log().read_text(errors="replace").splitlines()
+    def complaint(self, of: str = "worker") -> str:
+        """The last warning or error of a process's log (the worker's or the map's), or its last line."""
+        lines = self._log(of).read_text(errors="replace").splitlines()
         bad = [line for line in lines if "WARN" in line or "ERROR" in line]
         return (bad or lines or ["it printed nothing"])[-1]
 
@@ -106,18 +120,18 @@ class LocalSystem:
             self._settings.model_name, file, alias="champion"
         )
 
-    def _log(self) -> Path:
-        return self._folder / "worker.log"
+    def _log(self, of: str) -> Path:
+        return self._folder / f"{of}.log"
 
-    def _start(self) -> subprocess.Popen[bytes]:
+    def _spawn(self, command: str, *options: str) -> subprocess.Popen[bytes]:
         values = self._settings.model_dump(exclude_none=True, exclude=set(SECRETS))  # those it finds where we did
-        with self._log().open("wb") as out:
-            return subprocess.Popen(
-                [sys.executable, "-m", "stream_app.cli.main", "worker"],
+        with self._log(command).open("wb") as out:
+            return subprocess.Popen(  # noqa: S603
+                [sys.executable, "-m", "stream_app.cli.main", command, *options],
                 env=os.environ | {f"FIXSTREAM_{name.upper()}": str(value) for name, value in values.items()},
                 stdout=out,
                 stderr=out,
-                start_new_session=True,  # Ctrl-C is for the demo, which then stops the worker
+                start_new_session=True,  # Ctrl-C is for the demo, which then stops its processes
             )
 
     def _wait_ready(self) -> None:
@@ -132,9 +146,10 @@ class LocalSystem:
                     raise WorkerFailed(f"the worker is not ready ({said}): {self.complaint()}") from error
             time.sleep(0.1)
 
-    def _stop(self) -> None:
-        self._process.terminate()
-        try:
-            self._process.wait(15)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(15)
+    except subprocess.TimeoutExpired:
+        process.kill()

@@ -15,6 +15,7 @@ from stream_app.cli import (
     evaluate,
     export,
     follow,
+    live_map,
     locate,
     model,
     record,
@@ -38,6 +39,7 @@ app.command("demo")(demo.demo)
 app.command("worker")(worker.worker)
 app.command("assemble")(assemble.assemble)
 app.command("watch")(watch.watch)
+app.command("map")(live_map.live_map)
 app.command("locate")(locate.locate)
 app.command("record")(record.record)
 app.command("replay")(replay.replay)

@@ -58,9 +58,9 @@ def publish(settings: Settings, codecs: Codecs, deployment: Deployment) -> None:
 
 
 class StatusBoard:
-    """The newest status of each worker, by its name."""
+    """The newest status of each worker, by its name; of one model's workers, or of all."""
 
-    def __init__(self, codecs: Codecs, model_name: str) -> None:
+    def __init__(self, codecs: Codecs, model_name: str | None) -> None:
         self._codecs, self._model_name = codecs, model_name
         self.newest: dict[str, ModelStatus] = {}
 
@@ -75,7 +75,7 @@ class StatusBoard:
             except UndecodableRecord as error:
                 _say_skipped(message, error)
                 continue
-            if status.model_name == self._model_name:
+            if self._model_name in (None, status.model_name):
                 self.newest[status.worker] = status
             else:  # the worker turned to another model
                 self.newest.pop(status.worker, None)

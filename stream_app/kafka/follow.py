@@ -85,14 +85,22 @@ class TopicFollower:
             elif time.monotonic() > deadline:
                 raise self._not_read(silence_s)
 
-    def go_to_time(self, at_ms: int) -> None:
-        """Goes on with each partition's first record of that time (Unix, ms) or later. Raises BrokerUnavailable."""
+    def go_to_time(self, at_ms: int, newest: int | None = None) -> None:
+        """Goes on with each partition's first record of that time (Unix, ms) or later. Raises BrokerUnavailable.
+
+        ``newest``: later still, where there are more records than these, the partitions taken alike.
+        """
         try:
             places = self._consumer.offsets_for_times(
                 [TopicPartition(self._topic, partition, at_ms) for partition in self._positions], timeout=_METADATA_S
             )
         except KafkaException as error:
             raise BrokerUnavailable(f"{self._where} cannot be searched by time: {error.args[0].str()}") from error
+        if newest is not None:
+            ends = self._ends(time.monotonic() + _METADATA_S)
+            for place in places:
+                if place.offset >= 0:
+                    place.offset = max(place.offset, ends[place.partition] - newest // len(places))
         self._consumer.assign(places)
 
     def go_to(self, partition: int, offset: int) -> bool:
@@ -138,6 +146,11 @@ class TopicFollower:
                 self._back()
                 break
         return messages
+
+    @property
+    def problem(self) -> str:
+        """In words, that no broker answers; empty where one does."""
+        return f"{self._where} does not answer" if self._away else ""
 
     def close(self) -> None:
         """Leaves the broker."""
