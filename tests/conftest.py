@@ -56,7 +56,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """The last lines: which real parts ran, and what was skipped for want of them."""
     write = terminalreporter.write_line
     write("")
-    for part in ("Kafka", "Redis", "MLflow server"):
+    for part in ("Kafka", "Redis", "MLflow server", "Chromium"):
         write(f"{part}: {_ran.get(part, 'not used by this run')}")
     skipped = terminalreporter.stats.get("skipped", [])
     for report in skipped:

@@ -116,7 +116,7 @@ class MapTraffic:
 
     def __init__(self, settings: Settings, seed: int = 1) -> None:
         ensure_topics(settings)
-        self._settings, self._codecs = settings, Codecs()
+        self.settings, self._codecs = settings, Codecs()
         self._producer = Producer({"bootstrap.servers": settings.bootstrap_servers, "linger.ms": 5, "log_level": 0})
         self._random = np.random.default_rng(seed)
         self.sent = 0
@@ -124,7 +124,7 @@ class MapTraffic:
     def send_fix(self, fix: Fix, at_ms: int = 0) -> None:
         """One fix; ``at_ms``: the record's time, where it is not now."""
         key = f"{fix.network}/{fix.center_frequency_hz:.0f}".encode()
-        self._produce(self._settings.positions_topic, key, self._codecs.encode_fix(fix), at_ms)
+        self._produce(self.settings.positions_topic, key, self._codecs.encode_fix(fix), at_ms)
         self.sent += 1
 
     def fix_of(self, emitter: Emitter, seconds: float, at_us: int, version: str = "1") -> Fix:
@@ -174,7 +174,7 @@ class MapTraffic:
             rejected=0,
             capture_id=f"c{self.sent - 1}",
         )
-        self._produce(self._settings.tracks_topic, track.track_id.encode(), self._codecs.encode_track(track), at_ms)
+        self._produce(self.settings.tracks_topic, track.track_id.encode(), self._codecs.encode_track(track), at_ms)
 
     def send_status(self, worker: str = "worker-1", level: BeaconLevel = BeaconLevel.OK) -> None:
         """A worker's sign of life, with a beacon and a clock."""
@@ -196,12 +196,12 @@ class MapTraffic:
                 for name, offset in (("north", 3.0), ("east", -6.0), ("south", 2.0), ("west", 1.0))
             ),
         )
-        self._produce(self._settings.status_topic, worker.encode(), self._codecs.encode_status(status))
+        self._produce(self.settings.status_topic, worker.encode(), self._codecs.encode_status(status))
 
     def send_letter(self, code: str) -> None:
         """A dead letter."""
         self._produce(
-            self._settings.dead_letter_topic, b"demo", b"not a capture", headers=[("fixstream-code", code.encode())]
+            self.settings.dead_letter_topic, b"demo", b"not a capture", headers=[("fixstream-code", code.encode())]
         )
 
     def flush(self) -> None:
