@@ -31,6 +31,7 @@ from stream_app.kafka.publisher import Publisher
 from stream_app.kafka.rights import faust_group, worker_rights
 from stream_app.kafka.topics import ensure_topics
 from stream_app.locate.pipeline import Locator
+from stream_app.mapview.pages import add_map
 from stream_app.metrics import Metrics
 from stream_app.models.asking import RegistryProcess
 from stream_app.models.fleet import Fleet
@@ -224,6 +225,7 @@ def create_app(settings: Settings, registry: RegistryProcess | None = None) -> f
     add_views(app, metrics, worker.refresh, worker.state)
     door = WorkerDoor(settings, channel, worker.deployer, metrics, draining=lambda: worker.draining)
     add_predict_views(app, door, settings, metrics)
+    add_map(app.web.web_app, settings)
 
     @app.agent(channel, name="locate")
     async def locate(batches: faust.StreamT) -> None:  # type: ignore[type-arg,unused-ignore]

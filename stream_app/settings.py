@@ -145,12 +145,14 @@ class Settings(BaseSettings):
     # HTTP
     web_host: str = Field("127.0.0.1", description="address of the worker's pages; 0.0.0.0 for all interfaces")
     web_port: int = Field(6066, ge=1, le=65535, description="port of the worker's pages")
-    web_token: SecretStr | None = Field(None, description="bearer token that /predict and /model ask for")
+    web_token: SecretStr | None = Field(None, description="bearer token that /predict, /model and /map ask for")
     web_max_connections: int = Field(1200, ge=1, description="open connections; the oldest idle one gives way to more")
     web_idle_s: float = Field(75.0, gt=0, description="longest wait for a request's headers, s")
     web_max_body_bytes: int = Field(16 * 2**20, ge=1024, description="largest body of a request, bytes")
     web_max_waiting: int = Field(256, ge=1, description="captures of requests that may wait; more are turned away")
     web_max_batch: int = Field(64, ge=1, description="captures in one POST /predict/batch")
+    map_tiles: str | None = Field(None, description="images under the map, such as https://HOST/{z}/{x}/{y}.png")
+    map_credit: str = Field("", description="whose they are, in words for the map")
     webhook_secret: SecretStr | None = Field(None, description="what MLflow signs its webhooks with")
 
     # Worker

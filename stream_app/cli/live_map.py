@@ -13,12 +13,15 @@ def live_map(
         str | None, typer.Option(help="Kafka brokers, host:port; default: FIXSTREAM_BOOTSTRAP_SERVERS")
     ] = None,
     network: Annotated[
-        list[Path] | None, typer.Option(help="a network's YAML file: its receivers are shown; repeatable")
+        list[Path] | None,
+        typer.Option(
+            help="a network's YAML file: its receivers are shown; repeatable; default: FIXSTREAM_NETWORK_FILE"
+        ),
     ] = None,
     host: Annotated[str, typer.Option(help="address to listen at; 0.0.0.0 for all interfaces")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="port; 0: any that is free")] = 6080,
     tiles: Annotated[
-        str | None, typer.Option(help="a tile server's images under the map, such as https://HOST/{z}/{x}/{y}.png")
+        str | None, typer.Option(help="images under the map, such as https://HOST/{z}/{x}/{y}.png")
     ] = None,
     open_page: Annotated[bool, typer.Option("--open", help="open the map in the browser")] = False,
 ) -> None:
@@ -32,8 +35,8 @@ def live_map(
     from stream_app.network.file import load_network
     from stream_app.settings import load_settings
 
-    settings = load_settings(bootstrap_servers=bootstrap)
-    networks = [load_network(file) for file in network or []]
+    settings = load_settings(bootstrap_servers=bootstrap, map_tiles=tiles)
+    networks = [load_network(file) for file in network or filter(None, settings.network_file.split(","))]
     check_broker(connection(settings))
 
     def ready(address: str) -> None:
@@ -41,4 +44,4 @@ def live_map(
         if open_page:
             open_in_browser(address)
 
-    asyncio.run(serve(settings, networks, host, port, tiles, ready))
+    asyncio.run(serve(settings, networks, host, port, ready))

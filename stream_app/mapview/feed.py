@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 
 from confluent_kafka import Message
@@ -32,6 +32,7 @@ _LOOK_S = 2.0  # between looks at the lag
 _RETRY_S = 2.0
 _OPTIONAL_S = 10.0  # between tries at topics that are not there, or not to be read
 _SILENCE_S = 30.0
+_END_S = 2.0  # while a broker is away, the thread is not waited for
 
 
 @dataclass(slots=True)
@@ -73,7 +74,7 @@ class Feed:
         """Ends the thread."""
         self._stopping.set()
         if self._thread is not None:
-            await asyncio.to_thread(self._thread.join, _SILENCE_S)
+            await asyncio.to_thread(self._thread.join, _END_S)
 
     # The rest runs in the thread.
 
@@ -149,8 +150,12 @@ class Feed:
         """In parts, so that pages are served in between."""
         while len(news.fixes) > _PART:
             part, news.fixes = news.fixes[:_PART], news.fixes[_PART:]
-            self._loop.call_soon_threadsafe(self._take, News(news.now_ms, part))
+            self._call(News(news.now_ms, part))
         if news:
+            self._call(news)
+
+    def _call(self, news: News) -> None:
+        with suppress(RuntimeError):  # the loop may have ended while a broker was waited for
             self._loop.call_soon_threadsafe(self._take, news)
 
 

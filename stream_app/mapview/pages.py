@@ -16,12 +16,13 @@ from aiohttp import web
 
 from stream_app.errors import MapPageMissing
 from stream_app.mapview.live import LONGEST_TRAIL_MS, LiveMap
-from stream_app.mapview.people import networks_out
+from stream_app.mapview.people import network_out
 from stream_app.mapview.picture import compact
-from stream_app.network.file import Network
+from stream_app.network.file import Network, load_network
 from stream_app.records.codec import Codecs
 from stream_app.settings import Settings
 from stream_app.web.problem import RequestRefused
+from stream_app.web.token import WebToken
 
 DIST = Path(__file__).parents[1] / "web" / "map" / "dist"
 _WRITE_S = 20.0  # longest wait for a page to take what it is sent
@@ -32,13 +33,18 @@ _TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".
 class MapPages:
     """The handlers of /map and what is under it."""
 
-    def __init__(self, settings: Settings, live: LiveMap, networks: Sequence[Network], tiles: str | None) -> None:
+    def __init__(self, settings: Settings, live: LiveMap, networks: Sequence[Network]) -> None:
         """Raises MapPageMissing where the page was not built."""
         self._live, self._codecs = live, Codecs(settings.schema_dir)
+        self._token = WebToken(settings.web_token)
         self._files = _built()
-        self._config = {"networks": networks_out(networks), "tiles": tiles, "positions": settings.positions_topic}
+        self._config = {
+            "networks": [network_out(network) for network in networks],
+            "tiles": settings.map_tiles,
+            "credit": settings.map_credit,
+        }
         self._headers = {
-            "Content-Security-Policy": _policy(tiles),
+            "Content-Security-Policy": _policy(settings.map_tiles),
             "X-Content-Type-Options": "nosniff",
             "Referrer-Policy": "no-referrer",
             "Cross-Origin-Opener-Policy": "same-origin",
@@ -53,6 +59,7 @@ class MapPages:
         router.add_get("/map/events", self.events)
         router.add_get("/map/history", self.history)
         router.add_get("/map/fix/{number:[0-9]{1,15}}", self.fix)
+        router.add_post("/map/token", self._token.give_cookie)
         router.add_get("/map/{name:[A-Za-z0-9._-]+}", self.file)
 
     async def page(self, request: web.Request) -> web.Response:
@@ -65,10 +72,12 @@ class MapPages:
 
     async def config(self, request: web.Request) -> web.Response:
         """GET /map/config: networks and the base layer."""
+        self._token.admit_page(request)
         return self._json(self._config)
 
     async def history(self, request: web.Request) -> web.Response:
         """GET /map/history?at=MS&window=S: the fixes and tracks of a moment of the last hour."""
+        self._token.admit_page(request)
         at_ms = _number(request, "at", 0, 1e15)
         window_ms = int(1000 * _number(request, "window", 1, LONGEST_TRAIL_MS / 1e3))
         picture = self._live.picture
@@ -78,6 +87,7 @@ class MapPages:
 
     async def fix(self, request: web.Request) -> web.Response:
         """GET /map/fix/NUMBER?run=RUN: all that the fix's record says."""
+        self._token.admit_page(request)
         picture = self._live.picture
         record = picture.record(int(request.match_info["number"])) if request.query.get("run") == picture.run else None
         if record is None:
@@ -86,6 +96,7 @@ class MapPages:
 
     async def events(self, request: web.Request) -> web.StreamResponse:
         """GET /map/events: server-sent events, without end."""
+        self._token.admit_page(request)
         headers = {**self._headers, "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         packer = None
         if "gzip" in request.headers.get("Accept-Encoding", ""):
@@ -96,24 +107,26 @@ class MapPages:
             response.content_type = "text/event-stream"
             await response.prepare(request)
             async with aclosing(self._live.events(request.headers.get("Last-Event-ID", ""))) as found:
-                async for part in found:
-                    if packer is not None:
-                        part = packer.compress(part) + packer.flush(zlib.Z_SYNC_FLUSH)
-                    async with asyncio.timeout(_WRITE_S):  # a page that reads nothing gives its place up
-                        await response.write(part)
+                try:
+                    async for part in found:
+                        if packer is not None:
+                            part = packer.compress(part) + packer.flush(zlib.Z_SYNC_FLUSH)
+                        async with asyncio.timeout(_WRITE_S):
+                            await response.write(part)
+                except (ConnectionError, TimeoutError):  # the page has gone, or reads nothing and gives its place up
+                    if request.transport is not None:
+                        request.transport.abort()
         return response
 
     def _file(self, request: web.Request, name: str, caching: str) -> web.Response:
-        found = self._files.get(name)
-        if found is None:
+        if name not in self._files:
             raise RequestRefused(404, "not-found", "there is no such part of the map")
-        plain, packed = found
         headers = {**self._headers, "Cache-Control": caching, "Vary": "Accept-Encoding"}
-        if "gzip" in request.headers.get("Accept-Encoding", "") and packed is not None:
-            return web.Response(
-                body=packed, content_type=_type(name), charset="utf-8", headers=headers | {"Content-Encoding": "gzip"}
-            )
-        return web.Response(body=plain, content_type=_type(name), charset="utf-8", headers=headers)
+        packed = "gzip" in request.headers.get("Accept-Encoding", "")
+        if packed:
+            headers["Content-Encoding"] = "gzip"
+        body = (DIST / (f"{name}.gz" if packed else name)).read_bytes()
+        return web.Response(body=body, content_type=_TYPES[Path(name).suffix], charset="utf-8", headers=headers)
 
     def _json(self, value: Any) -> web.Response:
         return self._response(compact(value))
@@ -126,24 +139,36 @@ class MapPages:
         return response
 
 
-def _built() -> dict[str, tuple[bytes, bytes | None]]:
-    """The built page's files by name: plain and gzipped."""
+def add_map(app: web.Application, settings: Settings) -> None:
+    """Adds the map to a worker's pages. It reads the topics only while a page looks."""
+    live = LiveMap(settings)
     try:
-        names = json.loads((DIST / "files.json").read_text())
-        return {name: ((DIST / name).read_bytes(), _bytes(DIST / f"{name}.gz")) for name in names}
+        networks = [load_network(file) for file in filter(None, settings.network_file.split(","))]
+        MapPages(settings, live, networks).add_to(app)
+    except MapPageMissing as error:
+        why = str(error)
+
+        async def missing(request: web.Request) -> web.Response:
+            raise RequestRefused(503, MapPageMissing.code, why)
+
+        app.router.add_get("/map", missing)
+        return
+
+    async def stop(_: web.Application) -> None:
+        await live.stop()
+
+    app.on_shutdown.append(stop)
+
+
+def _built() -> frozenset[str]:
+    """The names of the built page's files; each is there gzipped, too."""
+    try:
+        return frozenset(json.loads((DIST / "files.json").read_text()))
     except (OSError, ValueError) as error:
         raise MapPageMissing(
             f"the map's page is not built ({DIST} holds none): run make map-page in the source tree, or install a "
             "wheel that was built after it"
         ) from error
-
-
-def _bytes(path: Path) -> bytes | None:
-    return path.read_bytes() if path.exists() else None
-
-
-def _type(name: str) -> str:
-    return _TYPES[Path(name).suffix]
 
 
 def _policy(tiles: str | None) -> str:

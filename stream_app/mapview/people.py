@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
@@ -70,8 +70,3 @@ def network_out(network: Network) -> dict[str, Any]:
 
 def _badness(beacon: BeaconStatus) -> tuple[int, int]:
     return _WORST_FIRST.index(beacon.level), -beacon.fixes
-
-
-def networks_out(networks: Sequence[Network]) -> list[dict[str, Any]]:
-    """The same of several."""
-    return [network_out(network) for network in networks]

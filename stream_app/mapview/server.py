@@ -28,7 +28,6 @@ async def serve(
     networks: Sequence[Network],
     host: str,
     port: int,
-    tiles: str | None,
     on_ready: Callable[[str], None],
 ) -> None:
     """Serves until SIGINT or SIGTERM; ``on_ready`` gets the page's address.
@@ -36,8 +35,8 @@ async def serve(
     Raises MapPageMissing, or SettingsError where the port cannot be had.
     """
     live = LiveMap(settings, always=True)
-    app = web.Application(middlewares=[_errors, *([_local_names] if _is_loopback(host) else [])])
-    MapPages(settings, live, networks, tiles).add_to(app)
+    app = web.Application(middlewares=[problems, *([local_names] if _is_loopback(host) else [])])
+    MapPages(settings, live, networks).add_to(app)
     app.router.add_get("/", _to_map)
     guard = Guard(app, settings.web_max_connections, settings.web_idle_s)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=_END_S)
@@ -67,7 +66,8 @@ async def _to_map(request: web.Request) -> web.Response:
 
 
 @web.middleware
-async def _errors(request: web.Request, handler: _Handler) -> web.StreamResponse:
+async def problems(request: web.Request, handler: _Handler) -> web.StreamResponse:
+    """Errors become JSON."""
     try:
         return await handler(request)
     except Exception as error:
@@ -75,7 +75,7 @@ async def _errors(request: web.Request, handler: _Handler) -> web.StreamResponse
 
 
 @web.middleware
-async def _local_names(request: web.Request, handler: _Handler) -> web.StreamResponse:
+async def local_names(request: web.Request, handler: _Handler) -> web.StreamResponse:
     """Another site's name that was made to point here (DNS rebinding) gets nothing."""
     name = urlsplit(f"//{request.host}").hostname or ""
     if name != "localhost" and not _is_loopback(name):

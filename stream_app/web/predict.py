@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
 import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +26,7 @@ from stream_app.web.body import BodyReader
 from stream_app.web.door import Door, ModelStatusInfo
 from stream_app.web.openapi import AVRO, JSON, OCTETS, describe
 from stream_app.web.problem import RequestRefused, error_body, json_errors, json_response
+from stream_app.web.token import WebToken
 
 _DECODERS = 2  # threads that decode bodies, so that the event loop does not
 _MODEL_INFO = TypeAdapter(ModelStatusInfo)
@@ -55,7 +55,7 @@ class _Pages:
 
     def __init__(self, door: Door, settings: Settings) -> None:
         self._door = door
-        self._token = None if settings.web_token is None else settings.web_token.get_secret_value().encode()
+        self._token = WebToken(settings.web_token)
         self._max_batch = settings.web_max_batch
         self._bodies = BodyReader(settings.web_max_body_bytes)
         self._codecs = Codecs(settings.schema_dir)
@@ -65,7 +65,7 @@ class _Pages:
 
     async def predict(self, request: web.Request) -> web.Response:
         """POST /predict: one capture, one fix."""
-        self._admit(request)
+        self._token.admit(request)
         kind = _content_type(request, JSON, AVRO, OCTETS)
         async with self._bodies.read(request) as body:
             capture = await self._off_loop(self._read_json if kind == JSON else self._codecs.decode_capture, body)
@@ -76,7 +76,7 @@ class _Pages:
 
     async def predict_batch(self, request: web.Request) -> web.Response:
         """POST /predict/batch: each capture its fix or its error, in order."""
-        self._admit(request)
+        self._token.admit(request)
         _content_type(request, JSON)
         async with self._bodies.read(request) as body:
             items = await self._off_loop(self._read_batch, body)
@@ -87,7 +87,7 @@ class _Pages:
 
     async def model_info(self, request: web.Request) -> web.Response:
         """GET /model/info."""
-        self._admit(request)
+        self._token.admit(request)
         return json_response(_MODEL_INFO.dump_python(self._door.model_info(), mode="json"))
 
     async def openapi(self, request: web.Request) -> web.Response:
@@ -106,20 +106,6 @@ class _Pages:
     async def close(self, _: web.Application) -> None:
         """Lets the decoding threads end."""
         self._decoders.shutdown(wait=False)
-
-    def _admit(self, request: web.Request) -> None:
-        """Raises RequestRefused (401) unless the request carries the token, where one is set."""
-        if self._token is None:
-            return
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        given = token.strip().encode("utf-8", "surrogateescape")
-        if scheme.lower() != "bearer" or not hmac.compare_digest(given, self._token):
-            raise RequestRefused(
-                401,
-                "unauthorized",
-                "send the worker's FIXSTREAM_WEB_TOKEN in the header Authorization: Bearer TOKEN",
-                {"WWW-Authenticate": 'Bearer realm="fixstream"'},
-            )
 
     def _read_json(self, body: bytearray) -> IqCapture:
         return capture_from_json(_parsed(body))

@@ -28,6 +28,9 @@ pytest.importorskip("playwright", reason="playwright is not installed (pip insta
 from playwright.sync_api import Browser, Page, ViewportSize
 
 pytestmark = [pytest.mark.kafka, pytest.mark.browser]
+# Sent before the server starts, as if it had been 19 minutes ago.
+PAST = fix_at(47.69, 8.91, hz=407e6, capture_id="of the past")
+PAST_MS = 19 * 60_000
 NEWEST = "() => Number(document.body.dataset.newest ?? 0)"
 PHONE = ViewportSize(width=390, height=844)
 DESKTOP = ViewportSize(width=1000, height=700)
@@ -49,6 +52,8 @@ def traffic(broker: Broker) -> MapTraffic:
 
 @pytest.fixture(scope="module")
 def server(traffic: MapTraffic, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MapServer]:
+    traffic.send_fix(PAST, time.time_ns() // 1_000_000 - PAST_MS)
+    traffic.flush()
     found = MapServer(traffic.settings, tmp_path_factory.mktemp("map"), [example_network("demo")])
     found.start()
     yield found
@@ -224,9 +229,15 @@ def test_the_slider_goes_back_in_time_and_live_again(
     page.wait_for_function("() => fixstream.store.past !== null")
     assert page.locator("body").get_attribute("data-time") == "past"
     assert "ago" in (page.locator("#time").get_attribute("aria-valuetext") or "")
-    assert page.evaluate("() => fixstream.store.past.fixes.length") == 0  # nothing was sent then
-    page.wait_for_function("() => fixstream.map.queryRenderedFeatures({layers: ['dots']}).length === 0")
+    assert page.evaluate("() => fixstream.store.past.fixes.map((row) => row[2])") == [407e6]
+    seen.look_at(PAST.latitude, PAST.longitude, 12)
+    place = seen.pixel_of(PAST.longitude, PAST.latitude)
+    eventually(lambda: seen.under("dots", *place), what="the fix of the past")
+    page.mouse.click(*place)
+    page.locator("#detail").get_by_text("of the past", exact=True).wait_for()
+    page.keyboard.press("Escape")
     page.keyboard.press("l")
+    eventually(lambda: not seen.under("dots", *place), what="the way back to now")
     fix = send(47.72, 8.95, hz=403e6)
     seen.look_at(fix.latitude, fix.longitude, 12)
     number = seen.shows("a live fix", fix)

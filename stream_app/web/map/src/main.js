@@ -10,6 +10,7 @@ import {fillEmitters, fillPanel} from './panel.js';
 import {AT, store, view} from './store.js';
 import {onTheme, startTheme, toggleTheme} from './theme.js';
 import {Timeline} from './timeline.js';
+import {readConfig} from './token.js';
 
 const $ = (id) => document.getElementById(id);
 const DRAW_MS = 100, PANEL_MS = 500, NARROW = '(max-width: 760px)';
@@ -17,7 +18,7 @@ const trailMs = () => Number($('trail').value) * 1e3;
 
 startTheme();
 setWorkerUrl(new URL(`map/${WORKER_FILE}`, location.href).href);
-const config = await (await fetch('map/config')).json();
+const config = await readConfig();
 const map = new MapLibre({
   container: 'map', style: style(new URL(`map/${BASE_FILE}`, location.href).href, config.tiles, config.credit),
   center: [9, 48], zoom: 3, maxZoom: 19, attributionControl: false, dragRotate: false, pitchWithRotate: false,
