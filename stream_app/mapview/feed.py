@@ -96,6 +96,7 @@ class Feed:
         stack.callback(fixes.close)
         others = _Others(settings, stack)
         lag = LagReader(settings)
+        stack.callback(lag.close)
         self._hand_over(self._history(fixes))
         self._say("")
         looked = 0.0

@@ -229,7 +229,7 @@ def test_the_slider_goes_back_in_time_and_live_again(
     page.wait_for_function("() => fixstream.store.past !== null")
     assert page.locator("body").get_attribute("data-time") == "past"
     assert "ago" in (page.locator("#time").get_attribute("aria-valuetext") or "")
-    assert page.evaluate("() => fixstream.store.past.fixes.map((row) => row[2])") == [407e6]
+    page.wait_for_function("() => fixstream.store.past.fixes.map((row) => row[2]).join() === '407000000'")
     seen.look_at(PAST.latitude, PAST.longitude, 12)
     place = seen.pixel_of(PAST.longitude, PAST.latitude)
     eventually(lambda: seen.under("dots", *place), what="the fix of the past")
