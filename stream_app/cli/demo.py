@@ -135,14 +135,24 @@ def _fixes(system: LocalSystem, captures: Iterator[Timed], seconds: float | None
 
 
 def _simulated(network: Network, step_s: float, repeats: float, seed: int) -> Iterator[Timed]:
-    from stream_app.cli.sending import Timed
     from stream_app.errors import NetworkFileError
-    from stream_app.network.simulator import Simulator
 
     if not network.emitters:
         raise NetworkFileError(f"network {network.name} has no emitters to simulate: add some, or give --recordings")
-    pairs = Simulator(network, seed).captures(None, repeats)
-    return (Timed(number * step_s, capture, truth) for number, (capture, truth) in enumerate(pairs))
+    return _from_now(network, step_s, repeats, seed)
+
+
+def _from_now(network: Network, step_s: float, repeats: float, seed: int) -> Iterator[Timed]:
+    """Captures of the moments at which they are sent: their emitters move as fast as they say, and ages are true."""
+    from datetime import UTC, datetime
+
+    from stream_app.cli.sending import Timed
+    from stream_app.network.simulator import Simulator
+
+    simulation = network.simulation.model_copy(update={"start_time": datetime.now(UTC), "interval_s": step_s})
+    pairs = Simulator(network.model_copy(update={"simulation": simulation}), seed).captures(None, repeats)
+    for number, (capture, truth) in enumerate(pairs):
+        yield Timed(number * step_s, capture, truth)
 
 
 def _recorded(network: Network, folder: Path, step_s: float, capture_seconds: float, at: str | None) -> Iterator[Timed]:

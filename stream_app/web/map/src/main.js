@@ -104,7 +104,7 @@ function zoomToChosen() {
   if (!chosen) return;
   const bounds = new LngLatBounds();
   for (const place of ring(chosen)) bounds.extend(place);
-  map.fitBounds(bounds, {padding: room(120), maxZoom: 16, duration: 600});
+  map.fitBounds(bounds, {padding: room(narrow() ? 60 : 100), maxZoom: 16, duration: 600});
 }
 
 // What is under the pointer: dots first, as ellipses cover them.
@@ -123,7 +123,9 @@ const panelOpen = () => !document.body.classList.contains('panel-closed');
 
 function room(side) {
   const right = !narrow() && panelOpen() ? $('panel').offsetWidth + 24 : 0;
-  return {top: side, bottom: side + 60, left: side, right: side / 2 + right};
+  const left = !narrow() && chosen ? $('detail').offsetWidth + 12 : 0;
+  const below = narrow() && chosen ? $('detail').offsetHeight : 0;
+  return {top: side, bottom: side + 60 + below, left: side + left, right: side / 2 + right};
 }
 
 function fit() {

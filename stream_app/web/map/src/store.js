@@ -8,10 +8,10 @@ export const store = {
   tracks: [],
   stats: null, timeline: null, missed: 0,
   past: null,  // {at, fixes, tracks}: a moment of the last hour, where one is looked at
-  clockOff: 0,  // the server's clock minus this one's, ms
+  clockOff: null,  // the server's clock minus this one's, ms
 };
 
-export const serverNow = () => Date.now() + store.clockOff;
+export const serverNow = () => Date.now() + (store.clockOff ?? 0);
 
 export function begin(hello) {
   if (hello.run !== store.run) {
@@ -29,7 +29,8 @@ export function take(news) {
   if (news.stats) {
     store.stats = news.stats;
     store.missed = news.missed;
-    store.clockOff = news.stats.now - Date.now();
+    // News that was on its way for long would set this clock back: the quickest counts, and may drift.
+    store.clockOff = Math.max(news.stats.now - Date.now(), store.clockOff === null ? -Infinity : store.clockOff - 5);
   }
 }
 

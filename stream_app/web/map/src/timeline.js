@@ -79,7 +79,7 @@ export class Timeline {
     const most = Math.max(1, ...timeline.counts), wide = width / timeline.counts.length;
     pen.fillStyle = getComputedStyle(canvas).color;
     timeline.counts.forEach((count, n) => {
-      const high = count === 0 ? 0 : Math.max(2, (count / most) * height);
+      const high = count === 0 ? 0 : Math.max(2, Math.sqrt(count / most) * height);
       pen.fillRect(n * wide, height - high, Math.max(1, wide - 0.5), high);
     });
   }
