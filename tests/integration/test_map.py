@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,6 +21,7 @@ from stream_app.geo.geodesy import destination
 from stream_app.records.fix import CacheOutcome, Fix
 from stream_app.resources import example_network
 from tests.conftest import say_part
+from tests.support import brokers
 from tests.support.brokers import Broker
 from tests.support.chromium import chromium, executable
 from tests.support.map_server import MapServer
@@ -310,3 +314,34 @@ def test_nothing_was_asked_of_anyone_else(seen: Watched) -> None:
     hosts = {urlsplit(address).hostname for address in seen.asked if not address.startswith(("data:", "blob:"))}
     assert hosts == {"127.0.0.1"}
     assert seen.complaints == []  # such as what the page's own policy forbids
+
+
+@pytest.mark.skipif(not brokers.java_runs(), reason="a broker that keeps its records when it is restarted needs Java")
+def test_a_restart_of_the_broker_is_survived_and_told(tmp_path: Path) -> None:
+    broker = brokers.KraftBroker(tmp_path, heap="512m")
+    with broker as bootstrap:
+        traffic = MapTraffic(settings_for(bootstrap, "again"))
+        server = MapServer(traffic.settings, tmp_path)
+        server.start()
+        news: list[dict[str, Any]] = []
+        threading.Thread(target=_read, args=(server.address, news), daemon=True).start()
+        eventually(lambda: _problems(news)[-1:] == [""], what="the feed")
+        broker.stop()
+        eventually(lambda: "does not answer" in _problems(news)[-1], what="word of the broker that is away")
+        broker.start()
+        traffic.send_fix(fix_at(48.0, 9.0))
+        traffic.flush()
+        eventually(lambda: any(row[3] == 48.0 for one in news for row in one.get("fixes", ())), what="the fix")
+        eventually(lambda: _problems(news)[-1] == "", what="word that all is well")
+        assert server.stop() == 0
+
+
+def _read(address: str, news: list[dict[str, Any]]) -> None:
+    with urllib.request.urlopen(f"{address}/events") as answer:
+        for line in answer:
+            if line.startswith(b"data: "):
+                news.append(json.loads(line[6:]))
+
+
+def _problems(news: list[dict[str, Any]]) -> list[str]:
+    return [one["stats"]["problem"] for one in news if "stats" in one]

@@ -95,7 +95,8 @@ export function drawTracks(map, tracks) {
   const features = [];
   for (const track of tracks) {
     const head = track.points.at(-1);
-    const c = track.version === null ? theme.colours.ink : versionColour(track.version);
+    // Lines of one colour, as a split between versions would make them flicker; the head has the newest fix's version.
+    const c = theme.colours.ink, dot = track.version === null ? c : versionColour(track.version);
     const o = track.state === 'CONFIRMED' ? 0.9 : 0.45;
     const name = {track: track.id, c, o};
     if (track.points.length > 1) features.push(feature('LineString', track.points, {...name, kind: 'way'}));
@@ -106,7 +107,7 @@ export function drawTracks(map, tracks) {
       const barb = (turn) => destination(tip[1], tip[0], track.course[0] + turn, track.speed[0] * COURSE_S * 0.18);
       features.push(feature('LineString', [head, tip, barb(155), tip, barb(-155)], {...name, kind: 'course'}));
     }
-    features.push(feature('Point', head, {...name, kind: 'head'}));
+    features.push(feature('Point', head, {...name, c: dot, kind: 'head'}));
   }
   put(map, 'tracks', features);
 }
