@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import heapq
 import json
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,10 +25,19 @@ if TYPE_CHECKING:
 _LAST_WAIT_S = 10.0
 
 
+@dataclass(frozen=True, slots=True)
+class Play:
+    """What one network's receivers are to hear."""
+
+    file: Path
+    network: Network
+    captures: Iterator[Timed]
+
+
 def demo(
     network: Annotated[Path | None, typer.Option(help="the network's YAML file; default: the demo network")] = None,
     recordings: Annotated[
-        Path | None, typer.Option(help="a folder of KiwiSDR, WAV or SigMF recordings, or of fixstream record, to play")
+        Path | None, typer.Option(help="a folder of KiwiSDR, WAV or SigMF recordings of one moment, played beside")
     ] = None,
     capture_seconds: Annotated[float, typer.Option(help="length of a capture of recordings, seconds")] = 1.0,
     at: Annotated[str | None, typer.Option(help="where the recordings' emitter is, LATITUDE,LONGITUDE")] = None,
@@ -38,34 +50,30 @@ def demo(
         bool | None, typer.Option("--map/--no-map", help="the live map in the browser; default: unless --json")
     ] = None,
 ) -> None:
-    """Show FixStream at work on this machine alone: embedded broker and registry, a worker, a receiver network."""
+    """Show FixStream at work on this machine alone: receivers that know nothing of each other, assembled, located,
+    tracked and on a map, with an embedded broker and registry.
+
+    Simulated emitters move in real time. Recordings are played beside them, or alone where the network has no
+    emitters; their network is --network, or the example that has their receivers.
+    """
     from rich.live import Live
 
     from stream_app.cli.fixes import FixTable
     from stream_app.cli.local import LocalSystem
-    from stream_app.network.file import load_network
-    from stream_app.resources import example_network
 
-    if recordings is not None and network is None:
-        raise typer.BadParameter("--recordings needs --network: the file that says where their receivers stand")
-    file = network or example_network("demo")
-    where = load_network(file)
-    step_s = 1 / rate
-    captures = (
-        _simulated(where, step_s, repeats, seed)
-        if recordings is None
-        else _recorded(where, recordings, step_s, capture_seconds, at)
-    )
+    plays = _plays(network, recordings, capture_seconds, at, rate, repeats, seed)
     seen: list[SeenFix] = []
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fixstream-demo-")))
-        print(f"Starting the embedded broker, the registry and a worker for network {where.name} ...", file=sys.stderr)
-        system = stack.enter_context(LocalSystem(where, folder))
+        names = " and ".join(play.network.name for play in plays)
+        print(f"Starting broker, registry, assembler, worker and tracker for network {names} ...", file=sys.stderr)
+        system = stack.enter_context(LocalSystem([play.file for play in plays], folder))
         if with_map or (with_map is None and not json_lines):
-            _show_map(system, file)
-        table = FixTable(where.name)
+            _show_map(system)
+        table = FixTable(names)
         with nullcontext() if json_lines else Live(table, refresh_per_second=4):
             try:
+                captures = heapq.merge(*(play.captures for play in plays), key=lambda timed: timed.due_s)
                 for fix in _fixes(system, captures, seconds):
                     seen.append(fix)
                     _show(fix, table, json_lines)
@@ -73,16 +81,49 @@ def demo(
                 pass  # the way to end a demo: the summary follows
     if not json_lines and not sys.stdout.isatty():
         print()  # a live table that is not on a terminal ends without
-    print(_summary(where, seen), file=sys.stderr)
+    for play in plays:
+        print(_summary(play.network, [each for each in seen if each.fix.network == play.network.name]), file=sys.stderr)
 
 
-def _show_map(system: LocalSystem, network: Path) -> None:
+def _plays(
+    network: Path | None,
+    recordings: Path | None,
+    capture_seconds: float,
+    at: str | None,
+    rate: float,
+    repeats: float,
+    seed: int,
+) -> list[Play]:
+    """What is simulated, and what is recorded."""
+    from stream_app.errors import NetworkFileError
+    from stream_app.network.file import load_network
+    from stream_app.resources import example_network
+
+    file = network or example_network("demo")
+    where = load_network(file)
+    plays = []
+    if where.emitters:
+        plays.append(Play(file, where, _simulated(where, 1 / rate, repeats, seed)))
+    elif recordings is None:
+        raise NetworkFileError(f"network {where.name} has no emitters to simulate: add some, or give --recordings")
+    if recordings is not None:
+        step_s = capture_seconds if plays else 1 / rate
+        candidates = [file] if network else sorted(file.parent.glob("*.yaml"))
+        plays.append(_recorded(candidates, recordings, step_s, capture_seconds, at))
+    if len({play.network.name for play in plays}) < len(plays):
+        raise NetworkFileError(f"network {where.name} is simulated and recorded: one name cannot be both")
+    return plays
+
+
+def _show_map(system: LocalSystem) -> None:
     """The map's address on standard error, and the map in the browser where there is one. A demo goes on without."""
     from stream_app.cli.browser import open_in_browser
+    from stream_app.errors import WorkerFailed
 
-    address = system.start_map([network])
-    if address is None:
-        print(f"There is no map: {system.complaint('map')}", file=sys.stderr)
+    try:
+        address = system.start_map()
+    except WorkerFailed as error:
+        print(f"There is no map: {error}", file=sys.stderr)
         return
     print(f"The map is at {address}", file=sys.stderr)
     open_in_browser(address)
@@ -100,8 +141,12 @@ def _summary(network: Network, seen: list[SeenFix]) -> str:
         if item.truth is not None:
             places[fix.capture_id] = (item.truth.latitude, item.truth.longitude)
     if not places:
-        return f"{len(seen)} fixes"
-    return report_text(compare(stated, places), Paths(network).longest_baseline_m() / 1e3)
+        return f"network {network.name}: {len(seen)} fixes"
+    longest_km = Paths(network).longest_baseline_m() / 1e3
+    return (
+        f"network {network.name}: receivers up to {longest_km:.1f} km apart\n"
+        f"{report_text(compare(stated, places), None)}"
+    )
 
 
 def _show(seen: SeenFix, table: FixTable, json_lines: bool) -> None:
@@ -135,36 +180,38 @@ def _fixes(system: LocalSystem, captures: Iterator[Timed], seconds: float | None
 
 
 def _simulated(network: Network, step_s: float, repeats: float, seed: int) -> Iterator[Timed]:
-    from stream_app.errors import NetworkFileError
-
-    if not network.emitters:
-        raise NetworkFileError(f"network {network.name} has no emitters to simulate: add some, or give --recordings")
-    return _from_now(network, step_s, repeats, seed)
-
-
-def _from_now(network: Network, step_s: float, repeats: float, seed: int) -> Iterator[Timed]:
-    """Captures of the moments at which they are sent: their emitters move as fast as they say, and ages are true."""
-    from datetime import UTC, datetime
-
+    """Emitters that move from now on, as time goes."""
     from stream_app.cli.sending import Timed
     from stream_app.network.simulator import Simulator
 
-    simulation = network.simulation.model_copy(update={"start_time": datetime.now(UTC), "interval_s": step_s})
-    pairs = Simulator(network.model_copy(update={"simulation": simulation}), seed).captures(None, repeats)
-    for number, (capture, truth) in enumerate(pairs):
-        yield Timed(number * step_s, capture, truth)
+    now = {"start_time": datetime.now(UTC).replace(microsecond=0), "interval_s": step_s}
+    live = network.model_copy(update={"simulation": network.simulation.model_copy(update=now)})
+    pairs = Simulator(live, seed).captures(None, repeats)
+    return (Timed(number * step_s, capture, truth) for number, (capture, truth) in enumerate(pairs))
 
 
-def _recorded(network: Network, folder: Path, step_s: float, capture_seconds: float, at: str | None) -> Iterator[Timed]:
+def _recorded(candidates: Sequence[Path], folder: Path, step_s: float, capture_seconds: float, at: str | None) -> Play:
+    """The folder's recordings, in the first of the networks that has their receivers."""
     from stream_app.cli.evaluate import parse_place
     from stream_app.cli.sending import Timed
+    from stream_app.errors import NetworkFileError, RecordingError
+    from stream_app.network.file import load_network
     from stream_app.network.sources import Given, captures_from
     from stream_app.network.truth import Truth
 
     files = sorted(file for kind in ("*.wav", "*.sigmf-meta", "*.sigmf") for file in folder.glob(kind))
     place = None if at is None else parse_place(at)
-    _, captures = captures_from(files or [folder], network, capture_seconds, Given())
-    return (
-        Timed(number * step_s, capture, None if place is None else Truth(capture.capture_id, "emitter", *place))
-        for number, capture in enumerate(captures)
-    )
+    for number, file in enumerate(candidates):
+        network = load_network(file)
+        try:
+            _, captures = captures_from(files, network, capture_seconds, Given())
+        except NetworkFileError:  # it lacks their receivers
+            if number + 1 == len(candidates):
+                raise
+            continue
+        timed = (
+            Timed(number * step_s, capture, None if place is None else Truth(capture.capture_id, "emitter", *place))
+            for number, capture in enumerate(captures)
+        )
+        return Play(file, network, timed)
+    raise NetworkFileError("there is no network file to look for the recordings' receivers in: give --network")

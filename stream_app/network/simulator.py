@@ -80,7 +80,8 @@ class Simulator:
         """``count`` captures with their truths; None: without end.
 
         A share ``repeats`` (to the nearest capture) has the samples and start times of one of the last 64 fresh
-        captures, byte for byte, under a capture_id and captured_at of its own. Raises ValueError outside [0, 1).
+        captures, if possible of an emitter that stands: byte for byte, under a capture_id and captured_at of its own.
+        Raises ValueError outside [0, 1).
         """
         if not 0 <= repeats < 1:
             raise ValueError(f"the share of repeats must be at least 0 and below 1, not {repeats}")
@@ -88,16 +89,21 @@ class Simulator:
 
     def _endless(self, repeats: float) -> Iterator[tuple[IqCapture, Truth]]:
         recent: deque[tuple[IqCapture, Truth]] = deque(maxlen=_MEMORY)
+        standing: deque[tuple[IqCapture, Truth]] = deque(maxlen=_MEMORY)
         for number in count_from():
             rng = np.random.default_rng((self._seed, 1, number))
             name = f"{self._network.name}-{self._seed}-{number:08d}"
             if int((number + 1) * repeats) > int(number * repeats):
-                capture, truth = recent[int(rng.integers(len(recent)))]
+                known = standing or recent
+                capture, truth = known[int(rng.integers(len(known)))]
                 at_us = self._time_us(number)
                 yield replace(capture, capture_id=name, captured_at_us=at_us), replace(truth, capture_id=name)
             else:
                 turn = (number - int(number * repeats)) % len(self._sources)
-                recent.append(self._fresh(self._sources[turn], number, name, rng))
+                source = self._sources[turn]
+                recent.append(self._fresh(source, number, name, rng))
+                if not source.emitter.speed_m_s:
+                    standing.append(recent[-1])
                 yield recent[-1]
 
     def _prepare(self) -> list[_Source]:
