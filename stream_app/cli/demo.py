@@ -180,14 +180,14 @@ def _fixes(system: LocalSystem, captures: Iterator[Timed], seconds: float | None
 
 
 def _simulated(network: Network, step_s: float, repeats: float, seed: int) -> Iterator[Timed]:
-    """Emitters that move from now on, as time goes."""
+    """Emitters that move from the first capture on, as time goes."""
     from stream_app.cli.sending import Timed
     from stream_app.network.simulator import Simulator
 
     now = {"start_time": datetime.now(UTC).replace(microsecond=0), "interval_s": step_s}
     live = network.model_copy(update={"simulation": network.simulation.model_copy(update=now)})
-    pairs = Simulator(live, seed).captures(None, repeats)
-    return (Timed(number * step_s, capture, truth) for number, (capture, truth) in enumerate(pairs))
+    for number, (capture, truth) in enumerate(Simulator(live, seed).captures(None, repeats)):
+        yield Timed(number * step_s, capture, truth)
 
 
 def _recorded(candidates: Sequence[Path], folder: Path, step_s: float, capture_seconds: float, at: str | None) -> Play:
