@@ -7,10 +7,11 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from stream_app.cli.local import LocalSystem
     from stream_app.cli.sending import Timed
     from stream_app.network.file import Network
+    from stream_app.records.capture import IqCapture
 
 _LAST_WAIT_S = 10.0
 
@@ -37,7 +39,8 @@ class Play:
 def demo(
     network: Annotated[Path | None, typer.Option(help="the network's YAML file; default: the demo network")] = None,
     recordings: Annotated[
-        Path | None, typer.Option(help="a folder of KiwiSDR, WAV or SigMF recordings of one moment, played beside")
+        Path | None,
+        typer.Option(help="a folder of KiwiSDR, WAV or SigMF recordings, or of fixstream record, played beside"),
     ] = None,
     capture_seconds: Annotated[float, typer.Option(help="length of a capture of recordings, seconds")] = 1.0,
     at: Annotated[str | None, typer.Option(help="where the recordings' emitter is, LATITUDE,LONGITUDE")] = None,
@@ -191,27 +194,33 @@ def _simulated(network: Network, step_s: float, repeats: float, seed: int) -> It
 
 
 def _recorded(candidates: Sequence[Path], folder: Path, step_s: float, capture_seconds: float, at: str | None) -> Play:
-    """The folder's recordings, in the first of the networks that has their receivers."""
+    """The folder's recordings, in the first of the networks that has their receivers, or what was recorded of it."""
     from stream_app.cli.evaluate import parse_place
-    from stream_app.cli.sending import Timed
-    from stream_app.errors import NetworkFileError, RecordingError
+    from stream_app.errors import NetworkFileError
     from stream_app.network.file import load_network
     from stream_app.network.sources import Given, captures_from
-    from stream_app.network.truth import Truth
 
     files = sorted(file for kind in ("*.wav", "*.sigmf-meta", "*.sigmf") for file in folder.glob(kind))
     place = None if at is None else parse_place(at)
-    for number, file in enumerate(candidates):
+    problem: NetworkFileError | None = None
+    for file in candidates:
         network = load_network(file)
         try:
-            _, captures = captures_from(files, network, capture_seconds, Given())
-        except NetworkFileError:  # it lacks their receivers
-            if number + 1 == len(candidates):
-                raise
+            _, captures = captures_from(files or [folder], network, capture_seconds, Given())
+            first = next(captures, None)
+            if first is not None and first.network != network.name:
+                raise NetworkFileError(f"{folder}: the captures are of network {first.network}, give its --network")
+        except NetworkFileError as error:
+            problem = problem or error
             continue
-        timed = (
-            Timed(number * step_s, capture, None if place is None else Truth(capture.capture_id, "emitter", *place))
-            for number, capture in enumerate(captures)
-        )
-        return Play(file, network, timed)
-    raise NetworkFileError("there is no network file to look for the recordings' receivers in: give --network")
+        return Play(file, network, _timed(filter(None, chain([first], captures)), step_s, place))
+    raise problem or NetworkFileError("there is no file of a network that may be the recordings': give --network")
+
+
+def _timed(captures: Iterable[IqCapture], step_s: float, place: tuple[float, float] | None) -> Iterator[Timed]:
+    from stream_app.cli.sending import Timed
+    from stream_app.network.truth import Truth
+
+    for number, capture in enumerate(captures):
+        truth = None if place is None else Truth(capture.capture_id, "emitter", *place)
+        yield Timed(number * step_s, capture, truth)

@@ -20,7 +20,7 @@ import onnx
 
 from stream_app.cli.fixes import FixReader, SeenFix
 from stream_app.cli.sending import Timed
-from stream_app.errors import WorkerFailed
+from stream_app.errors import NetworkFileError, WorkerFailed
 from stream_app.kafka.embedded import EmbeddedBroker, free_port
 from stream_app.kafka.publisher import Publisher
 from stream_app.kafka.records import Output
@@ -132,12 +132,17 @@ class LocalSystem:
         raise WorkerFailed(f"the map does not come up: {part.complaint()}")
 
     def send(self, captures: Sequence[Timed]) -> None:
-        """Sends what each receiver has of the captures, and remembers their truths. Raises DeliveryFailed."""
+        """Sends what each receiver has of the captures, and remembers their truths.
+
+        Raises DeliveryFailed, or NetworkFileError for a capture of a network that is not played.
+        """
         outputs = []
         for item in captures:
             capture = item.capture
             if item.truth is not None:
                 self._truths[capture.network, round(capture.center_frequency_hz), capture.captured_at_us] = item.truth
+            if capture.network not in self._topics:
+                raise NetworkFileError(f"capture {capture.capture_id} is of network {capture.network}: give its file")
             topic, key = self._topics[capture.network], key_of(capture)
             outputs += [
                 Output(topic, key, self._codecs.encode_reception(reception), []) for reception in receptions_of(capture)

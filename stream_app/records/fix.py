@@ -55,7 +55,7 @@ class Fix:
     cache: CacheOutcome
     timings: Timings
     receivers: tuple[str, ...] = ()  # whose samples were used
-    distrusted: tuple[str, ...] = ()  # those of them whose weight was lowered
+    distrusted: tuple[str, ...] = ()  # left out for their clocks, or with less weight
 
     @property
     def covariance(self) -> tuple[tuple[float, float], tuple[float, float]]:
