@@ -237,3 +237,9 @@ class MapPageMissing(FixStreamError):
     """The map's page was not built into this package."""
 
     code = "map-page-missing"
+
+
+class EvaluationFileError(FixStreamError):
+    """A file of a simulated evaluation cannot be read or written."""
+
+    code = "evaluation-file"

@@ -13,12 +13,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from stream_app.errors import FixesFileError
+from stream_app.evaluation.choice import FIXES, RECEIVERS, SNRS_DB, Geometry
 
 if TYPE_CHECKING:
+    from stream_app.evaluation.cells import Cell
     from stream_app.records.fix import Fix
 
 # The 1-sigma ellipse holds 1 - exp(-1/2), the 39 % of the field.
 _SHARES = (-math.expm1(-0.5), 0.68, 0.95)
+
+_SIMULATED = "Simulated captures"
+
+
+def _list(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:g}" for value in values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +69,50 @@ def evaluate(
     at: Annotated[str | None, typer.Option(help="LAT,LON of the one emitter that all fixes are of, degrees")] = None,
     network: Annotated[Path | None, typer.Option(help="a network's YAML file, to state its size beside")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object instead of text")] = False,
+    simulate: Annotated[
+        Path | None,
+        typer.Option(help="judge the reference model by simulation; rows go to this file", rich_help_panel=_SIMULATED),
+    ] = None,
+    page: Annotated[
+        Path | None, typer.Option(help="the page that gets tables and plots", rich_help_panel=_SIMULATED)
+    ] = None,
+    count: Annotated[int, typer.Option("--fixes", min=10, help="in each cell", rich_help_panel=_SIMULATED)] = FIXES,
+    receivers: Annotated[
+        list[int] | None, typer.Option(min=2, max=32, help=f"default {_list(RECEIVERS)}", rich_help_panel=_SIMULATED)
+    ] = None,
+    geometry: Annotated[
+        list[Geometry] | None, typer.Option(help="of emitters; default all", rich_help_panel=_SIMULATED)
+    ] = None,
+    snr: Annotated[
+        list[float] | None,
+        typer.Option(min=-60, max=60, help=f"dB; default {_list(SNRS_DB)}", rich_help_panel=_SIMULATED),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="of the captures", rich_help_panel=_SIMULATED)] = 1,
+    processes: Annotated[int, typer.Option(min=1, help="side by side", rich_help_panel=_SIMULATED)] = 2,
 ) -> None:
-    """Compare fixes with the truth: errors, and the share of truths inside the ellipses."""
+    """Compare fixes with the truth: errors, and the share of truths inside the ellipses.
+
+    With --simulate the reference model is judged: simulated captures over SNR, geometry and number of receivers, errors
+    beside the Cramér-Rao bound. Cut short, it goes on where it was.
+    """
     from stream_app.network.truth import read_truths
 
+    if simulate is not None:
+        if fixes or truth or at or network:
+            raise typer.BadParameter("--simulate makes networks, captures and fixes of its own: give none beside it")
+        from stream_app.evaluation.cells import cells
+
+        _simulate(
+            cells(receivers or RECEIVERS, geometry or list(Geometry), snr or SNRS_DB),
+            count,
+            seed,
+            processes,
+            simulate,
+            page,
+        )
+        return
     if (truth is None) == (at is None):
-        raise typer.BadParameter("give either --truth FILE or --at LAT,LON")
+        raise typer.BadParameter("give either --truth FILE or --at LAT,LON, or --simulate FILE")
     fixed = None if at is None else parse_place(at)
     places = {} if truth is None else {t.capture_id: (t.latitude, t.longitude) for t in read_truths(truth).values()}
     baseline_km = None if network is None else _baseline_km(network)
@@ -191,3 +237,18 @@ def _figures(report: Report) -> list[str]:
         "error: " + ", ".join(f"{name} {value:,.1f} m" for name, value in named),
         "truths inside the ellipse: " + ", ".join(f"of {name} {100 * (share or 0):.1f} %" for name, share in held),
     ]
+
+
+def _simulate(chosen: Sequence[Cell], count: int, seed: int, processes: int, file: Path, page: Path | None) -> None:
+    """Prints a table's row for each cell as it comes."""
+    from stream_app.evaluation.report import HEAD, line, summary, write_page
+    from stream_app.evaluation.sweep import sweep
+
+    typer.echo(HEAD)
+    found = []
+    for outcome in sweep(chosen, count, seed, processes, file):
+        typer.echo(line(outcome))
+        found.append(outcome)
+    typer.echo(summary(found))
+    if page is not None:
+        write_page(page, found)
