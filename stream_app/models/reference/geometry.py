@@ -65,6 +65,12 @@ class Plane:
         scaled = g.op("Div", swapped, g.const([self.per_lat, self.per_lon]))
         return g.op("Add", scaled, g.const([self.lat0, self.lon0]))
 
+    def east_north(self, g: Graph, receivers: str) -> str:
+        """Metres [N, R, 2] in the plane of receivers [N, R, 3] (degrees, degrees, m)."""
+        degrees = g.op("Gather", receivers, g.const([1, 0], np.int64), axis=2)
+        off = g.op("Sub", degrees, g.const([self.lon0, self.lat0]))
+        return g.op("Mul", off, g.const([self.per_lon, self.per_lat]))
+
     def distances(self, g: Graph, points: str, receivers: str, coarse: bool = False) -> str:
         """Metres [N, R, G] from points [N or 1, G, 2] to receivers [N, R, 3] (degrees, degrees, m).
 

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 
 from stream_app.models import contract
-from stream_app.models.reference.answer import OUTPUTS, moments, within_cells, write
+from stream_app.models.reference.answer import OUTPUTS, posterior, write
 from stream_app.models.reference.geometry import Plane
 from stream_app.models.reference.graph import DOUBLE, FLOAT, INT64, Graph
 
@@ -44,11 +44,11 @@ def build_power(network: Network) -> onnx.ModelProto:
     misfit = g.sum(g.op("Mul", residual, residual), 2)
     log_mass = g.op("Mul", misfit, g.const(-0.5 / _SHADOWING_DB**2))
     cell = np.array([plane.width, plane.height]) / (_CELLS - 2)
-    shape = g.op("Concat", g.op("Shape", log_mass), g.const([2], np.int64), axis=0)
-    points = g.op("Expand", g.const(nodes[None]), shape)
-    mass, centre, covariance = moments(g, points, log_mass)
-    covariance = g.op("Add", covariance, within_cells(g, mass, np.tile(cell**2 / 12, (len(nodes), 1))))
-    write(g, plane, _CELLS, points, mass, centre, covariance)
+    batch = g.op("Concat", g.op("Shape", contract.INPUT_COUNT), g.const([1, 1], np.int64), axis=0)
+    points = g.op("Expand", g.const(nodes.T[None], np.float32), batch)
+    spread = np.tile(cell**2 / 12, (len(nodes), 1))
+    found = posterior(g, g.const(np.zeros((1, 1, 2))), points, log_mass, spread)
+    write(g, plane, _CELLS, found, found.mean, found.covariance)
     inputs: dict[str, tuple[int, list[int | str]]] = {
         contract.INPUT_FEATURES: (FLOAT, ["N", count, 1, _SPEC["bands"]]),  # type: ignore[list-item]
         contract.INPUT_POSITIONS: (DOUBLE, ["N", count, 3]),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,23 +20,26 @@ from scipy.stats import gamma
 
 from stream_app.dsp.tdoa import lag_count
 from stream_app.models import contract
-from stream_app.models.reference.answer import OUTPUTS, moments, within_cells, write
+from stream_app.models.reference.answer import OUTPUTS, Posterior, posterior, write
 from stream_app.models.reference.geometry import Plane
 from stream_app.models.reference.graph import DOUBLE, FLOAT, INT64, Graph
+from stream_app.models.reference.local import Local, Refiner
 from stream_app.models.reference.pairs import PIVOT, Pairs
 from stream_app.models.reference.timing import timing, variance
+from stream_app.models.reference.twin import twin
 
 if TYPE_CHECKING:
     from stream_app.network.file import Network
 
 _CELLS = 64
 _KEPT = 128  # cells that go on to the next level: enough for the valleys behind a receiver, where lags hardly change
-_KEPT_FINE = 32  # where the likelihood itself ranks them
-_FINEST = 0.0025  # of speed / bandwidth
+_KEPT_FINE = 16  # where the likelihood itself ranks them
+_FINEST = 0.004  # of speed / bandwidth
 _UNRESOLVED = 2.0  # the mean over a cell with a ridge in it, below the ridge's log-likelihood
 _CHANCE = 0.1  # captures of noise alone in which one place may stand out
 _ELSEWHERE = math.log(1e3)  # prior odds that the emitter is in the area
 _REMOTE = 0.01
+_EVEN = 0.5  # of two places that nothing tells apart
 _CLOCK_SIGMAS = 4.0  # a lag this far from a point's may still be its own
 _OVERSAMPLE = 4  # below it, cubic interpolation biases fixes by metres at high SNR
 
@@ -48,19 +52,21 @@ def build_tdoa(network: Network) -> onnx.ModelProto:
     per_second = spec["sample_rate_hz"] * spec["oversample"]
     cell = np.array([plane.width, plane.height]) / (_CELLS - 2)
     reach = float(np.hypot(*cell)) / network.speed_m_s * per_second
-    pairs = Pairs(g, plane, lags, per_second, reach)
+    highest_hz = spec["band_hz"][1] if spec["band_hz"] else spec["sample_rate_hz"] / 2
+    pairs = Pairs(g, plane, lags, per_second, reach, highest_hz)
     resolved = max(2 * spec["max_lag_s"] * width, 2.0)  # lags that a signal of that bandwidth tells apart
-    search = _Search(g, plane, pairs, cell, _FINEST * network.speed_m_s / width, _noise(resolved, count))
-    points, log_mass, spread = search.masses()
-    mass, mean, covariance = moments(g, points, log_mass)
-    shift, clocks, beyond = timing(g, plane, pairs, mean)
-    covariance = g.op("Sum", covariance, within_cells(g, mass, spread), clocks)
+    search = _Search(g, plane, pairs, cell, width, _noise(resolved, count))
+    found = search.posterior()
+    shift, clocks, beyond = timing(g, plane, pairs, found.mean)
     nowhere = _nowhere(g, plane, pairs, search.best, resolved, per_second / width)
     somewhere = g.op("Sub", g.const(1.0), nowhere)
-    mass = g.op("Mul", mass, g.axes("Unsqueeze", somewhere, 1))
+    mass = g.op("Mul", found.mass, g.cast(g.axes("Unsqueeze", somewhere, 1), FLOAT))
+    covariance = g.op("Add", found.covariance, clocks)
     wide = g.op("Mul", g.axes("Unsqueeze", nowhere, 1, 2), g.const(np.diag([plane.width**2, plane.height**2])))
     covariance = g.op("Add", g.op("Mul", covariance, g.axes("Unsqueeze", somewhere, 1, 2)), wide)
-    write(g, plane, _CELLS, points, mass, g.op("Add", mean, shift), covariance, g.op("Max", beyond, nowhere))
+    border = g.op("Max", beyond, nowhere, g.axes("Squeeze", search.outside, 1))
+    found = replace(found, mass=mass)
+    write(g, plane, _CELLS, found, g.op("Add", found.mean, shift), covariance, border)
     inputs: dict[str, tuple[int, list[int | str]]] = {
         contract.INPUT_FEATURES: (FLOAT, ["N", count * (count - 1) // 2, 2 * lags + 1]),
         contract.INPUT_POSITIONS: (DOUBLE, ["N", count, 3]),
@@ -96,18 +102,21 @@ class _Search:
     """From the whole area down to ``finest`` metres; ``best`` [N, 1, 2] is the likeliest of the last level."""
 
     def __init__(
-        self, g: Graph, plane: Plane, pairs: Pairs, cell: NDArray[np.float64], finest: float, noise: float
+        self, g: Graph, plane: Plane, pairs: Pairs, cell: NDArray[np.float64], width: float, noise: float
     ) -> None:
         """``noise``: the log-likelihood below which points are alike."""
         self._noise = noise
         self._g, self._plane, self._pairs, self._cell = g, plane, pairs, cell
+        finest = _FINEST * plane.network.speed_m_s / width
         self._levels = max(1, math.ceil(math.log(max(cell) / finest, 4)))
         offsets = (np.arange(4) - 1.5) / 4
         self._children = np.stack([x.ravel() for x in np.meshgrid(offsets, offsets)], -1)
         self.best = ""
+        self.outside = g.const([[0.0]])  # the chance that the best's twin is it, outside the area, double [N, 1]
+        self._refiner = Refiner(g, plane, pairs, width, self._likelihood_at)
 
-    def masses(self) -> tuple[str, str, NDArray[np.float64]]:
-        """Points [N, G, 2] of all levels, their log masses [N, G], and their own variances [G, 2]."""
+    def posterior(self) -> Posterior:
+        """Over the cells of all levels, and finely about the best place and its twin."""
         g = self._g
         start = g.const(self._plane.grid(_CELLS)[None])
         batch = g.op("Shape", contract.INPUT_COUNT)
@@ -127,15 +136,40 @@ class _Search:
             points = g.reshape(g.op("Add", parents, g.const(self._children * cell)), 0, -1, 2)
             count = (_KEPT if pooled else _KEPT_FINE) * len(self._children)
         cell = self._cell / 4.0**self._levels
-        finest = self._log_likelihood(self._pairs.index(self._distances(points)))
-        best = g.op("ReduceMax", finest, axes=[1], keepdims=1)
+        finest = self._likelihood_at(points)
         at = g.axes("Unsqueeze", g.op("ArgMax", finest, axis=1, keepdims=1), 2)
         at = g.op("Expand", at, g.const([1, 1, 2], np.int64))
         self.best = g.op("GatherElements", points, at, axis=1)
+        local = self._refiner(self.best)
+        best = g.op("Max", g.op("ReduceMax", finest, axes=[1], keepdims=1), local.best)
         masses = [self._mass(value, top, best, size) for value, top, size in left]
         masses.append(self._mass(finest, "", best, cell))
+        grid, mass = g.op("Concat", *places, points, axis=1), g.op("Concat", *masses, axis=1)
+        offsets = self._offsets(grid, local)
         spread = np.concatenate([np.tile(size**2 / 12, (n, 1)) for n, size in [*spreads, (count, cell)]])
-        return g.op("Concat", *places, points, axis=1), g.op("Concat", *masses, axis=1), spread
+        lattices = [local, *self._twin(local)] if self._pairs.receivers > 2 else []
+        for lattice in lattices:
+            away = self._offsets(local.middle, lattice)
+            mass = g.op("Where", lattice.covers(g, g.op("Add", offsets, away)), g.const(-1e9), mass)
+            offsets = g.op("Concat", offsets, self._offsets(lattice.points, local), axis=2)
+            mass = g.op("Concat", mass, lattice.log_mass, axis=1)
+            spread = np.concatenate([spread, np.zeros((lattice.size, 2))])
+        return posterior(g, local.middle, offsets, mass, spread)
+
+    def _twin(self, local: Local) -> list[Local]:
+        """The posterior about the place that three receivers cannot tell from the best, if the area has it."""
+        g = self._g
+        place, there = twin(g, self._plane, self._pairs, local.middle)
+        away = g.op("Greater", self._plane.reach(g, place), g.const(1.0))
+        self.outside = g.op("Where", g.op("And", there, away), g.const(_EVEN), g.const(0.0))
+        apart = g.op("Not", g.op("Or", away, local.covers(g, self._offsets(place, local))))
+        return [self._refiner(place, g.op("And", there, apart))]
+
+    def _offsets(self, points: str, lattice: Local) -> str:
+        """Points [N, G, 2] from a lattice's middle, float32 [N, 2, G]."""
+        g = self._g
+        rows, middle = (g.op("Transpose", x, perm=[0, 2, 1]) for x in (points, lattice.middle))
+        return g.cast(g.op("Sub", rows, middle), FLOAT)
 
     def _rank(self, points: str, cell: NDArray[np.float64]) -> tuple[str, bool]:
         """Log-likelihood of cells double [N, G]: what their pairs reach, each for itself, or at their centres."""
@@ -160,6 +194,9 @@ class _Search:
 
     def _distances(self, points: str) -> str:
         return self._plane.distances(self._g, points, contract.INPUT_POSITIONS, coarse=True)
+
+    def _likelihood_at(self, points: str) -> str:
+        return self._log_likelihood(self._pairs.index(self._distances(points)))
 
     def _log_likelihood(self, index: str) -> str:
         """-M log det C, double [N, G], by Schur complements of the Hermitian matrix in real arithmetic."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stream_app.models import contract
 from stream_app.models.reference.answer import moments
@@ -57,36 +58,50 @@ def timing(g: Graph, plane: Plane, pairs: Pairs, mean: str) -> tuple[str, str, s
     free = g.op("Softmax", log_mass, axis=-1)
     outside = g.sum(g.op("Mul", free, g.cast(beyond, DOUBLE)), 1)
     held = g.op("Where", beyond, g.op("Sub", log_mass, g.const(_NEVER)), log_mass)
-    _, shift, covariance = moments(g, offsets, held)
+    _, shift, covariance = moments(g, g.op("Transpose", offsets, perm=[0, 2, 1]), held)
     return shift, covariance, outside
 
 
 def _gain(g: Graph, plane: Plane, pairs: Pairs, mean: str) -> tuple[str, str]:
     """m/s, double [N, 2, R]: the fix's answer to arrival times; and its own distances [N, R, 1]."""
-    around = g.op("Add", mean, g.const(np.array([[[0, 0], [_STEP_M, 0], [0, _STEP_M]]])))
+    h, weighted, middle = fisher(g, plane, pairs, mean)
+    towards = g.op("MatMul", weighted, g.const(_incidence(pairs)))  # [N, 2, R]
+    trace = g.op("Add", h[0], h[2])
+    small = g.op("Add", g.op("Mul", trace, g.const(1e-4)), g.const(1e-30))
+    a, d = g.op("Add", h[0], small), g.op("Add", h[2], small)
+    det = g.op("Sub", g.op("Mul", a, d), g.op("Mul", h[1], h[1]))
+    minus = g.op("Neg", h[1])
+    flat = [g.axes("Unsqueeze", g.op("Div", x, det), 1) for x in (d, minus, minus, a)]
+    inverse = g.reshape(g.op("Concat", *flat, axis=1), -1, 2, 2)
+    return g.op("MatMul", inverse, towards), middle
+
+
+def fisher(g: Graph, plane: Plane, pairs: Pairs, at: str) -> tuple[tuple[str, str, str], str, str]:
+    """What the pairs' coherences tell of a place [N, 1, 2], each pair for itself, per mean square frequency.
+
+    Returns the information's elements (east, both, north) double [N], 1/(m Hz)², the pairs' slopes times their weights
+    M |c|² / (1 - |c|²) [N, 2, P], and the place's distances [N, R, 1].
+    """
+    around = g.op("Add", at, g.const(np.array([[[0, 0], [_STEP_M, 0], [0, _STEP_M]]])))
     distances = plane.distances(g, around, contract.INPUT_POSITIONS)
     middle = g.op("Gather", distances, g.const([0], np.int64), axis=2)
     moved = g.op("Gather", distances, g.const([1, 2], np.int64), axis=2)
     slope = g.op("Div", g.op("Sub", moved, middle), g.const(_STEP_M * plane.network.speed_m_s))
     slope = g.op("Transpose", slope, perm=[0, 2, 1])  # [N, 2, R]
-    index = pairs.index(middle)
-    square = pairs.within(index, g.const(2, np.float32))
+    square = pairs.within(pairs.index(middle), g.const(2, np.float32))
     square = g.cast(g.axes("Squeeze", square, 2), DOUBLE)
     m = g.cast(pairs.independent, DOUBLE)
     weight = g.op("Mul", m, g.op("Div", square, g.op("Sub", g.const(1.0), square)))  # [N, P]
+    through = g.op("MatMul", slope, g.const(_incidence(pairs).T))  # [N, 2, P]
+    weighted = g.op("Mul", through, g.axes("Unsqueeze", weight, 1))
+    hessian = g.op("MatMul", weighted, g.op("Transpose", through, perm=[0, 2, 1]))
+    east, both, north = (g.take(g.take(hessian, i, 1), j, 1) for i, j in ((0, 0), (0, 1), (1, 1)))
+    return (east, both, north), weighted, middle
+
+
+def _incidence(pairs: Pairs) -> NDArray[np.float64]:
+    """[P, R]: 1 at a pair's first receiver and -1 at its second."""
     incidence = np.zeros((len(pairs.ends), pairs.receivers))
     for p, (i, j) in enumerate(pairs.ends):
         incidence[p, i], incidence[p, j] = 1, -1
-    through = g.op("MatMul", slope, g.const(incidence.T))  # [N, 2, P]
-    weighted = g.op("Mul", through, g.axes("Unsqueeze", weight, 1))
-    towards = g.op("MatMul", weighted, g.const(incidence))  # [N, 2, R]
-    hessian = g.op("MatMul", weighted, g.op("Transpose", through, perm=[0, 2, 1]))
-    h = [[g.take(g.take(hessian, i, 1), j, 1) for j in range(2)] for i in range(2)]
-    trace = g.op("Add", h[0][0], h[1][1])
-    small = g.op("Add", g.op("Mul", trace, g.const(1e-4)), g.const(1e-30))
-    a, d = g.op("Add", h[0][0], small), g.op("Add", h[1][1], small)
-    det = g.op("Sub", g.op("Mul", a, d), g.op("Mul", h[0][1], h[1][0]))
-    minus = g.op("Neg", h[0][1])
-    flat = [g.axes("Unsqueeze", g.op("Div", x, det), 1) for x in (d, minus, minus, a)]
-    inverse = g.reshape(g.op("Concat", *flat, axis=1), -1, 2, 2)
-    return g.op("MatMul", inverse, towards), middle
+    return incidence
