@@ -136,11 +136,11 @@ class Pairs:
         right = g.op("GatherElements", self._windows, g.op("Add", table, end), axis=2)
         return g.op("Max", left, right)
 
-    def unexplained(self, index: str, reach: str) -> str:
+    def unexplained(self, index: str, reach: str, least: float) -> str:
         """What the pairs show at other lags than a point's, as log-likelihood, double [N].
 
         ``index`` and ``reach`` float32 [N, P, 1]: a pair's coherence further than ``reach`` from the point's lag
-        is not the point's.
+        is not the point's. Of each pair counts what is beyond ``least``, which noise reaches, too.
         """
         g = self._g
         lags = g.const(np.arange(self.lags)[None, None], np.float32)
@@ -148,5 +148,6 @@ class Pairs:
         own = g.op("ReduceMax", g.op("Where", near, self.square, g.const(0, np.float32)), axes=[2], keepdims=0)
         whole = g.op("ReduceMax", self.square, axes=[2], keepdims=0)
         left = [g.op("Log", g.op("Sub", g.const(1, np.float32), x)) for x in (own, whole)]
-        gap = g.sum(g.op("Sub", left[0], left[1]), 1, keep=True)
-        return g.cast(g.axes("Squeeze", g.op("Mul", gap, self.independent), 1), DOUBLE)
+        gap = g.op("Mul", g.op("Sub", left[0], left[1]), self.independent)
+        gap = g.op("Max", g.op("Sub", gap, g.const(least, np.float32)), g.const(0, np.float32))
+        return g.cast(g.sum(gap, 1), DOUBLE)

@@ -36,7 +36,7 @@ _KEPT = 128  # cells that go on to the next level: enough for the valleys behind
 _KEPT_FINE = 16  # where the likelihood itself ranks them
 _FINEST = 0.004  # of speed / bandwidth
 _UNRESOLVED = 2.0  # the mean over a cell with a ridge in it, below the ridge's log-likelihood
-_CHANCE = 0.1  # captures of noise alone in which one place may stand out
+_CHANCE = 0.01  # captures of noise alone in which one place may stand out: fewer than a 95 % ellipse may miss
 _ELSEWHERE = math.log(1e3)  # prior odds that the emitter is in the area
 _REMOTE = 0.01
 _EVEN = 0.5  # of two places that nothing tells apart
@@ -125,7 +125,8 @@ class _Search:
         for level in range(self._levels):
             cell = self._cell / 4.0**level
             value, pooled = self._rank(start if level == 0 else points, cell)
-            kept = g.top(value, _KEPT if pooled else _KEPT_FINE)
+            size = _KEPT if pooled else _KEPT_FINE
+            kept = g.top(value, size)
             top = g.op("ReduceMax", value, axes=[1], keepdims=1)
             gone = g.op("Expand", g.const(-1e9), g.op("Shape", kept))
             places.append(points)
@@ -134,41 +135,46 @@ class _Search:
             pick = g.op("Expand", g.axes("Unsqueeze", kept, 2), g.const([1, 1, 2], np.int64))
             parents = g.axes("Unsqueeze", g.op("GatherElements", points, pick, axis=1), 2)
             points = g.reshape(g.op("Add", parents, g.const(self._children * cell)), 0, -1, 2)
-            count = (_KEPT if pooled else _KEPT_FINE) * len(self._children)
+            count = size * len(self._children)
         cell = self._cell / 4.0**self._levels
         finest = self._likelihood_at(points)
-        at = g.axes("Unsqueeze", g.op("ArgMax", finest, axis=1, keepdims=1), 2)
-        at = g.op("Expand", at, g.const([1, 1, 2], np.int64))
-        self.best = g.op("GatherElements", points, at, axis=1)
-        local = self._refiner(self.best)
-        best = g.op("Max", g.op("ReduceMax", finest, axes=[1], keepdims=1), local.best)
-        masses = [self._mass(value, top, best, size) for value, top, size in left]
+        self.best = self._likeliest(points, finest)
+        top = g.op("ReduceMax", finest, axes=[1], keepdims=1)
+        lattices = self._lattices() if self._pairs.receivers > 2 else []
+        best = g.op("Max", top, *(lattice.best for lattice in lattices))
+        masses = [self._mass(value, top, best, each) for value, top, each in left]
         masses.append(self._mass(finest, "", best, cell))
         grid, mass = g.op("Concat", *places, points, axis=1), g.op("Concat", *masses, axis=1)
-        offsets = self._offsets(grid, local)
-        spread = np.concatenate([np.tile(size**2 / 12, (n, 1)) for n, size in [*spreads, (count, cell)]])
-        lattices = [local, *self._twin(local)] if self._pairs.receivers > 2 else []
+        offsets = self._offsets(grid, self.best)
+        spread = np.concatenate([np.tile(each**2 / 12, (n, 1)) for n, each in [*spreads, (count, cell)]])
         for lattice in lattices:
-            away = self._offsets(local.middle, lattice)
+            away = self._offsets(self.best, lattice.middle)
             mass = g.op("Where", lattice.covers(g, g.op("Add", offsets, away)), g.const(-1e9), mass)
-            offsets = g.op("Concat", offsets, self._offsets(lattice.points, local), axis=2)
+            offsets = g.op("Concat", offsets, self._offsets(lattice.points, self.best), axis=2)
             mass = g.op("Concat", mass, lattice.log_mass, axis=1)
             spread = np.concatenate([spread, np.zeros((lattice.size, 2))])
-        return posterior(g, local.middle, offsets, mass, spread)
+        return posterior(g, self.best, offsets, mass, spread)
 
-    def _twin(self, local: Local) -> list[Local]:
-        """The posterior about the place that three receivers cannot tell from the best, if the area has it."""
+    def _lattices(self) -> list[Local]:
+        """About the best place, and about the one that three receivers cannot tell from it, if the area has it."""
         g = self._g
+        local = self._refiner(self.best)
         place, there = twin(g, self._plane, self._pairs, local.middle)
         away = g.op("Greater", self._plane.reach(g, place), g.const(1.0))
         self.outside = g.op("Where", g.op("And", there, away), g.const(_EVEN), g.const(0.0))
-        apart = g.op("Not", g.op("Or", away, local.covers(g, self._offsets(place, local))))
-        return [self._refiner(place, g.op("And", there, apart))]
+        apart = g.op("Not", g.op("Or", away, local.covers(g, self._offsets(place, local.middle))))
+        return [local, self._refiner(place, g.op("And", there, apart))]
 
-    def _offsets(self, points: str, lattice: Local) -> str:
-        """Points [N, G, 2] from a lattice's middle, float32 [N, 2, G]."""
+    def _likeliest(self, points: str, value: str) -> str:
+        """[N, 1, 2] of points [N, G, 2]."""
         g = self._g
-        rows, middle = (g.op("Transpose", x, perm=[0, 2, 1]) for x in (points, lattice.middle))
+        at = g.axes("Unsqueeze", g.op("ArgMax", value, axis=1, keepdims=1), 2)
+        return g.op("GatherElements", points, g.op("Expand", at, g.const([1, 1, 2], np.int64)), axis=1)
+
+    def _offsets(self, points: str, middle: str) -> str:
+        """Points [N, G, 2] from a middle [N, 1, 2], float32 [N, 2, G]."""
+        g = self._g
+        rows, middle = (g.op("Transpose", x, perm=[0, 2, 1]) for x in (points, middle))
         return g.cast(g.op("Sub", rows, middle), FLOAT)
 
     def _rank(self, points: str, cell: NDArray[np.float64]) -> tuple[str, bool]:
@@ -236,15 +242,16 @@ def _noise(resolved: float, receivers: int) -> float:
 def _nowhere(g: Graph, plane: Plane, pairs: Pairs, best: str, resolved: float, lobe: float) -> str:
     """Probability double [N] that no place in the area made the pairs' peaks.
 
-    Lags that belong to no place fit noise, too: each pair's largest of ``resolved`` lags gains about log(resolved),
-    which with the prior odds must be beaten. ``lobe``: lags about a peak that are the peak itself.
+    Lags that belong to no place fit noise, too: of each pair counts what its largest of ``resolved`` lags shows beyond
+    what noise does in one of 1 / _CHANCE captures. The prior odds must be beaten. ``lobe``: lags about a peak that are
+    the peak itself.
     """
     distances = plane.distances(g, best, contract.INPUT_POSITIONS)
     first, second = pairs.ends_of(variance(g, plane), 1)
     sigma = g.cast(g.op("Sqrt", g.op("Add", first, second)), FLOAT)
     late = g.op("Mul", g.axes("Unsqueeze", sigma, 2), g.const(_CLOCK_SIGMAS * pairs.per_second, np.float32))
-    gap = pairs.unexplained(pairs.index(distances), g.op("Add", late, g.const(lobe, np.float32)))
-    limit = len(pairs.ends) * math.log(resolved) + _ELSEWHERE
-    chance = g.op("Sigmoid", g.op("Sub", gap, g.const(limit)))
+    lobe_and_late = g.op("Add", late, g.const(lobe, np.float32))
+    gap = pairs.unexplained(pairs.index(distances), lobe_and_late, math.log(resolved / _CHANCE))
+    chance = g.op("Sigmoid", g.op("Sub", gap, g.const(_ELSEWHERE)))
     # An area's width squared, times a chance that nobody would act on, would still widen a fix of metres.
     return g.op("Where", g.op("Greater", chance, g.const(_REMOTE)), chance, g.const(0.0))
