@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 _CELLS = 64
 _KEPT = 128  # cells that go on to the next level: enough for the valleys behind a receiver, where lags hardly change
+_KEPT_PAIR = 512  # of two receivers: all that a hyperbola crosses, so that no part of it weighs more than another
 _KEPT_FINE = 16  # where the likelihood itself ranks them
 _FINEST = 0.004  # of speed / bandwidth
 _UNRESOLVED = 2.0  # the mean over a cell with a ridge in it, below the ridge's log-likelihood
@@ -108,7 +109,8 @@ class _Search:
         self._noise = noise
         self._g, self._plane, self._pairs, self._cell = g, plane, pairs, cell
         finest = _FINEST * plane.network.speed_m_s / width
-        self._levels = max(1, math.ceil(math.log(max(cell) / finest, 4)))
+        self._pair = pairs.receivers == 2
+        self._levels = 1 if self._pair else max(1, math.ceil(math.log(max(cell) / finest, 4)))
         offsets = (np.arange(4) - 1.5) / 4
         self._children = np.stack([x.ravel() for x in np.meshgrid(offsets, offsets)], -1)
         self.best = ""
@@ -121,11 +123,12 @@ class _Search:
         start = g.const(self._plane.grid(_CELLS)[None])
         batch = g.op("Shape", contract.INPUT_COUNT)
         points = g.op("Expand", start, g.op("Concat", batch, g.const([1, 1], np.int64), axis=0))
-        places, spreads, left, count = [], [], [], _CELLS**2
+        places, spreads, left, count, first = [], [], [], _CELLS**2, ""
         for level in range(self._levels):
             cell = self._cell / 4.0**level
             value, pooled = self._rank(start if level == 0 else points, cell)
-            size = _KEPT if pooled else _KEPT_FINE
+            first = value if level == 0 else first
+            size = _KEPT_PAIR if self._pair else _KEPT if pooled else _KEPT_FINE
             kept = g.top(value, size)
             top = g.op("ReduceMax", value, axes=[1], keepdims=1)
             gone = g.op("Expand", g.const(-1e9), g.op("Shape", kept))
@@ -137,14 +140,16 @@ class _Search:
             points = g.reshape(g.op("Add", parents, g.const(self._children * cell)), 0, -1, 2)
             count = size * len(self._children)
         cell = self._cell / 4.0**self._levels
-        finest = self._likelihood_at(points)
+        finest = self._rank(points, cell)[0] if self._pair else self._likelihood_at(points)
         self.best = self._likeliest(points, finest)
         top = g.op("ReduceMax", finest, axes=[1], keepdims=1)
-        lattices = self._lattices() if self._pairs.receivers > 2 else []
+        lattices = [] if self._pair else self._lattices()
         best = g.op("Max", top, *(lattice.best for lattice in lattices))
         masses = [self._mass(value, top, best, each) for value, top, each in left]
         masses.append(self._mass(finest, "", best, cell))
         grid, mass = g.op("Concat", *places, points, axis=1), g.op("Concat", *masses, axis=1)
+        if not self._pair:
+            mass = self._coarse_of_two(mass, first)
         offsets = self._offsets(grid, self.best)
         spread = np.concatenate([np.tile(each**2 / 12, (n, 1)) for n, each in [*spreads, (count, cell)]])
         for lattice in lattices:
@@ -155,6 +160,15 @@ class _Search:
             spread = np.concatenate([spread, np.zeros((lattice.size, 2))])
         return posterior(g, self.best, offsets, mass, spread)
 
+    def _coarse_of_two(self, mass: str, first: str) -> str:
+        """Where only two receivers heard anything, the first level: finer ones hold but a part of a hyperbola."""
+        g = self._g
+        first = g.op("Max", first, g.const(self._noise))
+        rest = g.op("Sub", g.op("Shape", mass), g.op("Shape", first))
+        coarse = g.op("Pad", first, g.op("Concat", g.const([0, 0], np.int64), rest, axis=0), g.const(-1e9))
+        two = g.op("Equal", self._pairs.live, g.const(1, np.float32))
+        return g.op("Where", two, coarse, mass)
+
     def _lattices(self) -> list[Local]:
         """About the best place, and about the one that three receivers cannot tell from it, if the area has it."""
         g = self._g
@@ -163,6 +177,8 @@ class _Search:
         away = g.op("Greater", self._plane.reach(g, place), g.const(1.0))
         self.outside = g.op("Where", g.op("And", there, away), g.const(_EVEN), g.const(0.0))
         apart = g.op("Not", g.op("Or", away, local.covers(g, self._offsets(place, local.middle))))
+        if self._pairs.receivers > 3:  # three of many are rare: what the grid holds of their twin is enough
+            return [local]
         return [local, self._refiner(place, g.op("And", there, apart))]
 
     def _likeliest(self, points: str, value: str) -> str:

@@ -9,7 +9,7 @@ from stream_app.models.reference.geometry import Plane
 from stream_app.models.reference.graph import Graph
 from stream_app.models.reference.pairs import Pairs
 
-_STEPS = 4  # of Newton's, each of which squares what the plane is off the earth by
+_STEPS = 3  # of Newton's, each of which squares what the plane is off the earth by
 _STEP_M = 10.0
 _SINGULAR = 1e-9
 _FAR = 20.0  # times the area's diagonal: no direction from there is another
