@@ -253,6 +253,11 @@ class Tdoa:
         heard = (product > 0) | ~np.isfinite(product)
         scale = np.divide(1, np.sqrt(product), out=np.zeros_like(product), where=heard)
         result[..., :-1] *= scale.astype(np.float32)[..., None]
+        for row, channels in zip(result[..., :-1], captures, strict=True):
+            length = round(channels[0].length / channels[0].rate_hz * self._rate)
+            shared = _overlap(length, self._ramp(length), lags, self._oversample)
+            row[:, :lags] *= shared
+            row[:, lags:] *= shared
 
         share = self._bins_to_samples(captures, grid)
         power /= np.where(energy > 0, energy, 1)[..., None]
@@ -300,6 +305,21 @@ _kept_weights = lru_cache(maxsize=64)(_make_weights)
 
 def _weights(count: int, ramp: int) -> NDArray[np.float32]:
     return (_kept_weights if count <= REMEMBERED else _make_weights)(count, ramp)
+
+
+@lru_cache(maxsize=64)
+def _overlap(count: int, ramp: int, lags: int, oversample: int) -> NDArray[np.float32]:
+    """Float32 [lags]: what makes up for tapers that lie a lag apart in the signal, at most 2.
+
+    Without it coherence at 30 dB and a lag of a hundredth of the capture would look like 25 dB, and its peak would be
+    drawn towards lag 0.
+    """
+    window = taper(count, ramp).astype(np.float64)
+    size = fft.next_fast_len(2 * count, real=True)
+    shared = fft.irfft(np.abs(fft.rfft(window, size)) ** 2, size)[:count]
+    away = np.abs(np.arange(lags) - (lags - 1) // 2) / oversample
+    share = np.maximum(np.interp(away, np.arange(count), shared / shared[0]), 0.5)
+    return np.asarray(1 / share, np.float32)
 
 
 @lru_cache(maxsize=1024)

@@ -29,13 +29,19 @@ class _Part(BaseModel):
 
 
 class Receiver(_Part):
-    """One receiver: where it stands (WGS 84 degrees, metres) and how well its own clock is known."""
+    """One receiver: where it stands (WGS 84 degrees, metres) and how well its own clock is known.
+
+    ``sample_rate_hz``, ``datatype`` and ``samples`` are the simulator's: what this one sends otherwise than the rest.
+    """
 
     receiver_id: str = Field(min_length=1)
     latitude: Latitude
     longitude: Longitude
     altitude_m: Finite = 0.0
     timing_sigma_us: NotNegative | None = None  # of its clock alone; enters captures as start_sigma_ns
+    sample_rate_hz: Positive | None = None  # default: the network's
+    datatype: Datatype | None = None  # default: the simulation's
+    samples: int | None = Field(None, ge=16)  # default: as long as the simulation's, in seconds
 
 
 class Area(_Part):
@@ -130,6 +136,7 @@ class Simulation(_Part):
     start_spread_us: NotNegative = 20.0  # channels begin up to this long after the capture's time
     rate_sigma_ppm: Annotated[float, Field(ge=0, le=200)] = 0.0  # true sample rates off the nominal one
     clock_errors_us: dict[str, Finite] = {}  # by receiver_id: stamped so much too late, which no capture states
+    missing: Annotated[float, Field(ge=0, lt=1)] = 0.0  # chance that a receiver is not in a capture; two always are
 
 
 class Network(_Part):

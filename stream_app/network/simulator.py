@@ -54,6 +54,7 @@ class Simulator:
     the true one by a Gaussian of the receiver's timing_sigma_us, or else the simulation's start_sigma_ns; the capture
     states that sigma; on top of it come the simulation's clock_errors_us, which nothing states. Each receiver's sample
     rate is off the nominal one by a draw that lasts; it is stated true.
+    A receiver may have a rate, datatype and length of its own: its filter passes what its rate can hold.
     Receivers are tuned exactly, and emitters stand still within a capture: there is no Doppler shift.
     """
 
@@ -72,7 +73,13 @@ class Simulator:
         )
         self._unstated_ns = np.array([1e3 * options.clock_errors_us.get(r.receiver_id, 0.0) for r in network.receivers])
         ppm = options.rate_sigma_ppm * np.random.default_rng((seed, 0)).standard_normal(len(network.receivers))
-        self.rates_hz: NDArray[np.float64] = network.sample_rate_hz * (1 + 1e-6 * ppm)
+        self._nominal_hz = np.array([r.sample_rate_hz or network.sample_rate_hz for r in network.receivers])
+        self.rates_hz: NDArray[np.float64] = self._nominal_hz * (1 + 1e-6 * ppm)
+        seconds = options.samples / network.sample_rate_hz
+        self._counts = [
+            r.samples or max(round(seconds * nominal), 2)
+            for r, nominal in zip(network.receivers, self._nominal_hz.tolist(), strict=True)
+        ]
         self._origin_us = (options.start_time - _EPOCH) // (datetime.resolution)
         self._sources = self._prepare()
 
@@ -112,14 +119,15 @@ class Simulator:
         jitter_s = _SIGMAS * 2 * (network.timing_sigma_us * 1e-6 + float(self._clock_ns.max()) * 1e-9)
         jitter_s += 2 * float(np.abs(self._unstated_ns).max()) * 1e-9
         travel_s = self._paths.longest_baseline_m() / network.speed_m_s
-        span_s = options.samples / float(self.rates_hz.min()) + options.start_spread_us * 1e-6 + travel_s + jitter_s
+        longest_s = float((np.array(self._counts) / self.rates_hz).max())
+        span_s = longest_s + options.start_spread_us * 1e-6 + travel_s + jitter_s
         tables: dict[tuple[str, float], tuple[Waveform, Sampler]] = {}
         sources = []
         for emitter in network.emitters:
             key = emitter.modulation, emitter.bandwidth_hz
             if key not in tables:
                 waveform = Waveform(emitter.modulation, emitter.bandwidth_hz, span_s)
-                tables[key] = waveform, Sampler(waveform, self.rates_hz, options.samples)
+                tables[key] = waveform, Sampler(waveform, self.rates_hz, max(self._counts))
             frequency = emitter.center_frequency_hz or network.center_frequency_hz
             sources.append(_Source(emitter, frequency, Track(emitter), *tables[key]))
         return sources
@@ -140,11 +148,16 @@ class Simulator:
         samples = source.sampler.sample(source.waveform.draw(rng), true_s - travel_s)
         phases = np.exp(2j * np.pi * rng.uniform(size=len(receivers)))
         samples *= (np.sqrt(levels) * phases)[:, None]
-        noise = rng.standard_normal((len(receivers), 2 * options.samples), np.float32)
+        noise = rng.standard_normal((len(receivers), 2 * max(self._counts)), np.float32)
         samples += np.float32(np.sqrt(0.5)) * noise.view(np.complex64)
         gains = np.floor(_LEVEL_DBFS - 10 * np.log10(1 + levels))  # whole decibels, as receivers have them
         samples *= 10 ** (gains / 20)[:, None]
         channels = self._channels(at_us * 1000 + stated_ns.astype(np.int64), gains, samples)
+        if options.missing:
+            # Two stay whatever the draw: a capture of one has no arrival times to compare.
+            draw = rng.uniform(size=len(receivers))
+            there = (draw >= options.missing) | (draw >= np.sort(draw)[-2])
+            channels = tuple(channel for channel, kept in zip(channels, there.tolist(), strict=True) if kept)
         capture = IqCapture(name, self._network.name, at_us, source.center_frequency_hz, channels)
         return capture, Truth(name, source.emitter.name, latitude, longitude)
 
@@ -158,34 +171,39 @@ class Simulator:
             self.rates_hz.tolist(),
             self._clock_ns.tolist(),
             gains_db.tolist(),
-            quantise(samples, options.datatype),
+            samples,
+            self._counts,
             strict=True,
         )
-        return tuple(
-            Channel(
-                receiver_id=receiver.receiver_id,
-                latitude=receiver.latitude,
-                longitude=receiver.longitude,
-                altitude_m=receiver.altitude_m,
-                start_time_ns=start_ns,
-                sample_rate_hz=rate_hz,
-                datatype=options.datatype,
-                sample_count=options.samples,
-                samples=data,
-                start_sigma_ns=sigma_ns,
-                time_sync="GPS",
-                gain_db=gain_db,
-                overload=overload,
+        channels = []
+        for receiver, start_ns, rate_hz, sigma_ns, gain_db, row, count in columns:
+            datatype = receiver.datatype or options.datatype
+            [(data, overload)] = quantise(row[None, :count], datatype)
+            channels.append(
+                Channel(
+                    receiver_id=receiver.receiver_id,
+                    latitude=receiver.latitude,
+                    longitude=receiver.longitude,
+                    altitude_m=receiver.altitude_m,
+                    start_time_ns=start_ns,
+                    sample_rate_hz=rate_hz,
+                    datatype=datatype,
+                    sample_count=count,
+                    samples=data,
+                    start_sigma_ns=sigma_ns,
+                    time_sync="GPS",
+                    gain_db=gain_db,
+                    overload=overload,
+                )
             )
-            for receiver, start_ns, rate_hz, sigma_ns, gain_db, (data, overload) in columns
-        )
+        return tuple(channels)
 
     def _levels(self, emitter: Emitter, lengths_m: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Signal power [R] over the noise's in the whole sampled band."""
+        """Signal power [R] over the noise's in the whole band that each receiver samples."""
         network = self._network
         distance = np.maximum(lengths_m, _CLOSEST_M) / network.simulation.reference_distance_m
         snr = 10 ** (emitter.snr_db / 10) * distance**-network.path_loss_exponent
-        return np.asarray(snr * emitter.bandwidth_hz / network.sample_rate_hz)
+        return np.asarray(snr * emitter.bandwidth_hz / self._nominal_hz)
 
 
 def quantise(samples: NDArray[np.complex128], datatype: Datatype) -> list[tuple[bytes, bool]]:

@@ -105,6 +105,7 @@ class Sampler:
         self._first, self._count = 2 * reach, count
         self._size = int(fft.next_fast_len(count + 2 * reach))
         self._before = _turns(_half_squares(np.arange(-reach, reach + 1)) * step)
+        self._before[np.abs(self._tones) > np.asarray(rates_hz)[:, None] / 2] = 0  # the receiver's filter
         self._kernel = fft.fft(_turns(-_half_squares(np.arange(-reach, count + reach)) * step), self._size)
         self._after = _turns(_half_squares(np.arange(count)) * step)
 
