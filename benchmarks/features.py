@@ -62,13 +62,16 @@ def _one_capture(channels: Sequence[Channel], spec: Mapping[str, Any]) -> NDArra
     window = windows[0].astype(float)
     share = np.sum(window**2) ** 2 / np.sum(window**4) / channels[0].sample_rate_hz * rate / size
     used = np.maximum(_blocks(live.astype(np.float32)), 1)
+    shared = np.correlate(window, window, "full")[len(window) - 1 :] / np.sum(window**2)
+    away = np.abs(np.arange(-half, half + 1)) / spec["oversample"]
+    overlap = np.maximum(np.interp(away, np.arange(len(window)), shared), 0.5).astype(np.float32)
     rows = []
     for i, j in combinations(range(len(channels)), 2):
         long = np.zeros(size * spec["oversample"], np.complex64)
         long[bins] = spectra[i] * spectra[j].conj()
         over_lags = np.fft.ifft(long, norm="forward")[np.arange(-half, half + 1)]
         energy = powers[i].sum(dtype=float) * powers[j].sum(dtype=float)
-        coherence = over_lags / np.float32(np.sqrt(energy))
+        coherence = over_lags / np.float32(np.sqrt(energy)) / overlap
         effective = energy / np.sum(powers[i] / used * powers[j], dtype=float)
         peak = min(float(np.max(np.abs(coherence)) ** 2), 1)
         effective *= (1 + peak / max(_BLOCK * share, 1)) * share
