@@ -95,7 +95,7 @@ def _gains_db(where: Network, lengths_m: NDArray[np.float64]) -> NDArray[np.floa
 
 def _offsets(cell: Cell, count: int, seed: int) -> NDArray[np.float64]:
     """East and north of the network's middle, metres [count, 2], of equal density in the geometry's region."""
-    rng = np.random.default_rng((seed, cell.receivers, list(Geometry).index(cell.geometry)))
+    rng = np.random.default_rng(seed)
     found = np.empty((0, 2))
     reach = OUTER * HALF_AREA_M
     while len(found) < count:

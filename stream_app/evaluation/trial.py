@@ -60,9 +60,9 @@ class Outcome:
 
 def run(cell: Cell, count: int, seed: int) -> Outcome:
     """``count`` fixes of as many emitters, each at a place of its own. The same seed gives the same outcome."""
-    where, bounds = populated(cell, count, seed)
+    where, bounds = populated(cell, count, _own(cell, seed))
     locator = _locator(cell.receivers)
-    pairs = Simulator(where, seed).captures(count)
+    pairs = Simulator(where, _own(cell, seed)).captures(count)
     fixes: list[Fix] = []
     truths: list[tuple[float, float]] = []
     while chunk := list(islice(pairs, _BATCH)):
@@ -95,6 +95,12 @@ def run(cell: Cell, count: int, seed: int) -> Outcome:
         seed=seed,
         program=digest_of(cell.receivers),
     )
+
+
+def _own(cell: Cell, seed: int) -> int:
+    """A seed of the cell's own: equal draws would let all cells of a network lean to one side together."""
+    key = (seed, cell.receivers, list(Geometry).index(cell.geometry), round(1000 * (cell.snr_db + 100)))
+    return int(np.random.SeedSequence(key).generate_state(1)[0])
 
 
 @lru_cache(maxsize=1)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 _CELLS = 64
 _KEPT = 128  # cells that go on to the next level: enough for the valleys behind a receiver, where lags hardly change
-_KEPT_PAIR = 512  # of two receivers: all that a hyperbola crosses, so that no part of it weighs more than another
+_KEPT_PAIR = 384  # of two receivers: all that a hyperbola crosses, so that no part of it weighs more than another
 _KEPT_FINE = 16  # where the likelihood itself ranks them
 _FINEST = 0.004  # of speed / bandwidth
 _UNRESOLVED = 2.0  # the mean over a cell with a ridge in it, below the ridge's log-likelihood
