@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from statistics import NormalDist
 
+import numpy as np
 import pytest
 
-from stream_app.evaluation.cells import Cell
+from stream_app.cache.dedup import DedupCache
+from stream_app.evaluation.cells import Cell, populated
 from stream_app.evaluation.choice import Geometry
 from stream_app.evaluation.trial import ONE_SIGMA, run
+from stream_app.geo.geodesy import offset_en_m
+from stream_app.locate.pipeline import Locator
+from stream_app.metrics import Metrics
+from stream_app.models.fleet import Fleet
+from stream_app.models.reference import build_tdoa
+from stream_app.models.session import OnnxSession
+from stream_app.network.simulator import Simulator
+from stream_app.records.codec import Codecs
+from stream_app.records.fix import Fix
+from stream_app.settings import Settings
 
 FIXES = 200
 SURE = NormalDist().inv_cdf(0.9995)  # of two sides, over a dozen shares: one run in a hundred seeds would fail
@@ -61,3 +74,17 @@ def test_where_nothing_is_heard_the_ellipse_is_the_area() -> None:
 def test_the_same_seed_gives_the_same_outcome_and_another_one_another() -> None:
     cell = Cell(3, Geometry.INSIDE, 10.0)
     assert run(cell, 20, seed=3) == run(cell, 20, seed=3) != run(cell, 20, seed=4)
+
+
+def test_two_receivers_of_four_are_as_honest_as_two_alone() -> None:
+    where, _ = populated(Cell(4, Geometry.BORDER, 20.0), FIXES, 7)
+    session = OnnxSession.from_bytes(build_tdoa(where).SerializeToString(), "ring-4", "reference", "1", 1, 32)
+    settings = Settings(cache_url="none://", geojson_outline=False)
+    locator = Locator(Fleet.of(session), DedupCache(None), Codecs(), settings, Metrics())
+    held = []
+    for capture, truth in Simulator(where, 7).captures(FIXES):
+        [fix] = locator.locate([replace(capture, channels=capture.channels[:2])])
+        assert isinstance(fix, Fix)
+        away = np.array(offset_en_m(fix.latitude, fix.longitude, truth.latitude, truth.longitude)).ravel()
+        held.append(away @ np.linalg.inv(fix.covariance) @ away < -2 * math.log(0.05))
+    assert np.mean(held) > 0.85  # all of them at the tips of their hyperbolas, where an ellipse ends first
