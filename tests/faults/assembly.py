@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from confluent_kafka import Message
@@ -18,7 +19,8 @@ from stream_app.settings import Guarantee, Settings
 from tests.faults.account import Account, Answer, Place, Sent
 from tests.faults.captures import small_network
 from tests.faults.scenario import Scenario
-from tests.faults.stage import SESSION_MS, Answers, Rig, Stage
+from tests.faults.stage import Answers, Rig, Stage
+from tests.faults.workers import zombie
 from tests.load.traffic import Numbered, Traffic
 from tests.support.worker import AssemblerProcess, eventually
 
@@ -149,18 +151,6 @@ def kill(stage: Stage, times: int) -> None:
             stage.launch(victim)
 
 
-def zombie(stage: Stage, times: int) -> None:
-    """Frozen for twice the session timeout, while the other takes over."""
-    names = ("one", "two")
-    stage.start(*names)
-    with stage.load(_RATE):
-        for number in range(times):
-            time.sleep(stage.random.uniform(0.5, 1.5))
-            with stage.frozen(stage.workers[names[number % 2]], 2 * SESSION_MS / 1e3):
-                pass
-            stage.wait_shared()
-
-
 def restart_broker(stage: Stage, times: int) -> None:
     """The broker ends and comes back."""
     stage.start("one", "two")
@@ -186,7 +176,7 @@ SCENARIOS = (
     Scenario(
         "assembler-zombie",
         "SIGSTOP of one of two assemblers for twice its session timeout, SIGCONT",
-        zombie,
+        partial(zombie, rate=_RATE),
         10,
         1,
         stage=AssemblyStage,

@@ -24,11 +24,11 @@ def kill(stage: Stage, times: int) -> None:
             stage.launch(victim)
 
 
-def zombie(stage: Stage, times: int) -> None:
+def zombie(stage: Stage, times: int, rate: float = _RATE) -> None:
     """Frozen for twice its session timeout: the group gives its partitions away, and it wakes up not knowing."""
     names = ("one", "two")
     stage.start(*names)
-    with stage.load(_RATE):
+    with stage.load(rate):
         for number in range(times):
             time.sleep(stage.random.uniform(0.5, 1.5))
             with stage.frozen(stage.workers[names[number % 2]], 2 * SESSION_MS / 1e3):
