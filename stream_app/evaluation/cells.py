@@ -26,6 +26,7 @@ SAMPLES = 4480
 BANDWIDTH_HZ = 500e3
 BAND_HZ = (0.0, 270e3)  # kept: the signal's own and a little more, as the network file's guide says
 OUTER = 2.0  # of the area's half side: no emitter is further out than that
+_SURELY_WITHIN = 0.99  # of it: the area's sides are meridians, 50 m nearer at its northern end than in the middle
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -110,7 +111,7 @@ def _lies(geometry: Geometry, offsets: NDArray[np.float64]) -> NDArray[np.bool_]
     regions: dict[Geometry, NDArray[np.bool_]] = {
         Geometry.INSIDE: out < 0.5,
         Geometry.OFF_CENTRE: (out > 0.5) & (out < 0.95),
-        Geometry.BORDER: (rim > 0.9) & (rim < 1) & (out > 1),
+        Geometry.BORDER: (rim > 0.9) & (rim < _SURELY_WITHIN) & (out > 1),
         Geometry.OUTSIDE: (rim > 1.2) & (rim < OUTER),
     }
     return regions[geometry]
