@@ -163,6 +163,7 @@ def json_row(line: bytes) -> Row:
             "cov_east_north_m2": en,
             "border": bool(found["border"]),
             "total_ms": found.get("latency_ms"),
+            **{name: " ".join(found[name]) for name in ("receivers", "distrusted") if found.get(name) is not None},
             **{name: found[name] for name in ("semi_major_m", "semi_minor_m", "orientation_deg", "confidence")},
         }
     except KeyError as error:

@@ -225,7 +225,7 @@ def test_json_lines_come_back_as_the_fix_they_were_made_of() -> None:
     from stream_app.cli.fixes import SeenFix
 
     line = json.dumps(SeenFix(_fix()).as_json()).encode()
-    unsaid = ("network", "model_name", "model_confidence", "fallback", "receivers", "distrusted")
+    unsaid = ("network", "model_name", "model_confidence", "fallback")
     assert json_row(line).values == {**fix_row(_fix()).values, **dict.fromkeys(unsaid)}
     assert json_row(line).at_us == START_US + 123_456
 
@@ -240,6 +240,7 @@ def test_json_lines_come_back_as_the_fix_they_were_made_of() -> None:
         ({"captured_at": "yesterday"}, "yesterday"),
         ({"confidence": 1.0}, "make no ellipse"),
         ({"model_version": 7}, "model_version is no string: 7"),
+        ({"receivers": [1]}, "expected str instance, int found"),
     ],
 )
 def test_a_line_that_is_no_fix_is_refused_with_what_is_wrong(change: dict[str, Any], message: str) -> None:
