@@ -63,7 +63,7 @@ bench-quick: $(VENV)/.stamp-dev peers
 bench-assembly: $(VENV)/.stamp-dev
 	$(BIN)/python -m benchmarks.assembly $(ARGS)
 
-# The reference model judged by simulation: 280,000 fixes over SNR, geometry and number of receivers, some 15 minutes on 2
+# The reference model judged by simulation: 280,000 fixes over SNR, geometry and number of receivers, some 20 minutes on 2
 # cores. Cut short, it goes on where it was. Writes build/evaluate.json, docs/evaluation.md and its plots.
 evaluate: $(VENV)/.stamp-dev
 	$(BIN)/fixstream evaluate --simulate build/evaluate.json --page docs/evaluation.md $(ARGS)
