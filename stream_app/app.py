@@ -6,8 +6,9 @@ import asyncio
 import logging
 import signal
 import tempfile
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import faust
 from faust.tables import TableManager
@@ -18,7 +19,7 @@ from stream_app.agents.door import WorkerDoor
 from stream_app.agents.locate import LocateRunner
 from stream_app.agents.rights import RightsWatch
 from stream_app.agents.shadow import ShadowRunner
-from stream_app.agents.watch import Watch, load_networks
+from stream_app.agents.watch import Watch
 from stream_app.cache.backends import TlsFiles, make_cache
 from stream_app.cache.dedup import DedupCache
 from stream_app.cache.seal import Seal
@@ -42,6 +43,9 @@ from stream_app.web.guard import GuardedWeb
 from stream_app.web.predict import add_predict_views
 from stream_app.web.views import add_views
 
+if TYPE_CHECKING:
+    from stream_app.network.file import Network
+
 log = logging.getLogger(__name__)
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0
 
@@ -50,7 +54,13 @@ class Worker(Service):  # type: ignore[misc]
     """Brings the worker up (deployment first, captures then) and drains it when it is stopped."""
 
     def __init__(
-        self, settings: Settings, registry: RegistryProcess, channel: CaptureChannel, metrics: Metrics, **kwargs: Any
+        self,
+        settings: Settings,
+        networks: Sequence[Network],
+        registry: RegistryProcess,
+        channel: CaptureChannel,
+        metrics: Metrics,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.settings, self.channel, self.metrics = settings, channel, metrics
@@ -58,7 +68,7 @@ class Worker(Service):  # type: ignore[misc]
         self.publisher = Publisher(settings)
         self.cache = make_dedup_cache(settings, metrics)
         loader = Loader(settings, registry)
-        self.watch = Watch(load_networks(settings.network_file), metrics)
+        self.watch = Watch(networks, metrics)
         self.deployer = Deployer(
             settings, self.codecs, self.publisher, loader, metrics, self._use, watched=self.watch.status
         )
@@ -193,6 +203,15 @@ def make_dedup_cache(settings: Settings, metrics: Metrics) -> DedupCache:
     )
 
 
+def _networks(settings: Settings) -> list[Network]:
+    """Those that are watched and on the map. Raises NetworkFileError."""
+    if not settings.network_file:
+        return []
+    from stream_app.network.file import load_networks  # a worker without one need not wait for PyYAML
+
+    return load_networks(settings.network_file)
+
+
 def create_app(settings: Settings, registry: RegistryProcess | None = None) -> faust.App:
     """The Faust app of one worker. Faust's group follows only ``worker_topic``; captures are librdkafka's.
 
@@ -220,12 +239,13 @@ def create_app(settings: Settings, registry: RegistryProcess | None = None) -> f
     app.web = GuardedWeb(app, settings.web_max_connections, settings.web_idle_s)
     metrics = Metrics()
     channel = CaptureChannel(app, settings, metrics)
-    worker = Worker(settings, registry or RegistryProcess(settings), channel, metrics)
+    networks = _networks(settings)
+    worker = Worker(settings, networks, registry or RegistryProcess(settings), channel, metrics)
     app.service(worker)
     add_views(app, metrics, worker.refresh, worker.state)
     door = WorkerDoor(settings, channel, worker.deployer, metrics, draining=lambda: worker.draining)
     add_predict_views(app, door, settings, metrics)
-    add_map(app.web.web_app, settings)
+    add_map(app.web.web_app, settings, networks)
 
     @app.agent(channel, name="locate")
     async def locate(batches: faust.StreamT) -> None:  # type: ignore[type-arg,unused-ignore]

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from stream_app.agents.background import background_thread
 from stream_app.dsp.arrivals import ArrivalMeter
-from stream_app.errors import NetworkFileError
 from stream_app.locate.batch import Batch
 from stream_app.metrics import Metrics
 from stream_app.network.beacons import BeaconWatch
@@ -257,18 +256,6 @@ class Watch:
             status.name, status.network, status.level.value, before.value, status.fixes, 100 * status.share_68,
             100 * status.share_95, status.bias_east_m, status.bias_north_m,
         )  # fmt: skip
-
-
-def load_networks(paths: str) -> list[Network]:
-    """The networks of files, comma-separated. Raises NetworkFileError."""
-    from stream_app.network.file import load_network  # for few workers: the others need not wait for PyYAML
-
-    networks = [load_network(path.strip()) for path in paths.split(",") if path.strip()]
-    names = [network.name for network in networks]
-    for name in names:
-        if names.count(name) > 1:
-            raise NetworkFileError(f"FIXSTREAM_NETWORK_FILE={paths}: two files name their network {name!r}")
-    return networks
 
 
 def _watched(network: Network) -> _Watched:

@@ -32,11 +32,11 @@ def live_map(
     from stream_app.kafka.connection import connection
     from stream_app.kafka.topics import check_broker
     from stream_app.mapview.server import serve
-    from stream_app.network.file import load_network
+    from stream_app.network.file import load_network, load_networks
     from stream_app.settings import load_settings
 
     settings = load_settings(bootstrap_servers=bootstrap, map_tiles=tiles)
-    networks = [load_network(file) for file in network or filter(None, settings.network_file.split(","))]
+    networks = [load_network(file) for file in network] if network else load_networks(settings.network_file)
     check_broker(connection(settings))
 
     def ready(address: str) -> None:

@@ -19,11 +19,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_US = 7_258_118_400_000_000  # the year 2200
 
 # Of each column its type; "?" where a value may be missing. "time" is microseconds since 1970, UTC.
-FIX_COLUMNS: Mapping[str, str] = {
-    "capture_id": "string",
-    "network": "string?",
-    "captured_at": "time",
-    "center_frequency_hz": "double?",
+_PLACE = {
     "latitude_deg": "double",
     "longitude_deg": "double",
     "cov_east_m2": "double",
@@ -33,6 +29,13 @@ FIX_COLUMNS: Mapping[str, str] = {
     "semi_minor_m": "double",
     "orientation_deg": "double",
     "confidence": "double",
+}
+FIX_COLUMNS: Mapping[str, str] = {
+    "capture_id": "string",
+    "network": "string?",
+    "captured_at": "time",
+    "center_frequency_hz": "double?",
+    **_PLACE,
     "border": "boolean",
     "model_name": "string?",
     "model_version": "string?",
@@ -50,15 +53,7 @@ TRACK_COLUMNS: Mapping[str, str] = {
     "started_at": "time",
     "center_frequency_hz": "double",
     "state": "string",
-    "latitude_deg": "double",
-    "longitude_deg": "double",
-    "cov_east_m2": "double",
-    "cov_north_m2": "double",
-    "cov_east_north_m2": "double",
-    "semi_major_m": "double",
-    "semi_minor_m": "double",
-    "orientation_deg": "double",
-    "confidence": "double",
+    **_PLACE,
     "velocity_east_m_s": "double",
     "velocity_north_m_s": "double",
     "speed_m_s": "double",

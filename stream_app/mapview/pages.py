@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -18,11 +18,13 @@ from stream_app.errors import MapPageMissing
 from stream_app.mapview.live import LONGEST_TRAIL_MS, LiveMap
 from stream_app.mapview.people import network_out
 from stream_app.mapview.picture import compact
-from stream_app.network.file import Network, load_network
 from stream_app.records.codec import Codecs
 from stream_app.settings import Settings
 from stream_app.web.problem import RequestRefused
 from stream_app.web.token import WebToken
+
+if TYPE_CHECKING:
+    from stream_app.network.file import Network
 
 DIST = Path(__file__).parents[1] / "web" / "map" / "dist"
 _WRITE_S = 20.0  # longest wait for a page to take what it is sent
@@ -139,11 +141,10 @@ class MapPages:
         return response
 
 
-def add_map(app: web.Application, settings: Settings) -> None:
+def add_map(app: web.Application, settings: Settings, networks: Sequence[Network]) -> None:
     """Adds the map to a worker's pages. It reads the topics only while a page looks."""
     live = LiveMap(settings)
     try:
-        networks = [load_network(file) for file in filter(None, settings.network_file.split(","))]
         MapPages(settings, live, networks).add_to(app)
     except MapPageMissing as error:
         why = str(error)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stream_app.models.control import silence_us
-from stream_app.network.file import Network
 from stream_app.records.deployment import BeaconLevel, BeaconStatus, ModelStatus, ReceiverClock
+
+if TYPE_CHECKING:
+    from stream_app.network.file import Network
 
 _WORST_FIRST = (BeaconLevel.ALERT, BeaconLevel.WATCH, BeaconLevel.OK, BeaconLevel.WAITING)
 

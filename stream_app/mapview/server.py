@@ -6,12 +6,12 @@ import asyncio
 import signal
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from aiohttp import web
 
 from stream_app.errors import SettingsError
+from stream_app.hosts import is_loopback
 from stream_app.mapview.live import LiveMap
 from stream_app.mapview.pages import MapPages
 from stream_app.network.file import Network
@@ -35,7 +35,7 @@ async def serve(
     Raises MapPageMissing, or SettingsError where the port cannot be had.
     """
     live = LiveMap(settings, always=True)
-    app = web.Application(middlewares=[problems, *([local_names] if _is_loopback(host) else [])])
+    app = web.Application(middlewares=[problems, *([local_names] if is_loopback(host) else [])])
     MapPages(settings, live, networks).add_to(app)
     app.router.add_get("/", _to_map)
     guard = Guard(app, settings.web_max_connections, settings.web_idle_s)
@@ -78,13 +78,6 @@ async def problems(request: web.Request, handler: _Handler) -> web.StreamRespons
 async def local_names(request: web.Request, handler: _Handler) -> web.StreamResponse:
     """Another site's name that was made to point here (DNS rebinding) gets nothing."""
     name = urlsplit(f"//{request.host}").hostname or ""
-    if name != "localhost" and not _is_loopback(name):
+    if not is_loopback(name):
         raise RequestRefused(421, "misdirected", "this map is served to its own machine: ask for localhost")
     return await handler(request)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

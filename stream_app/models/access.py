@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import os
 import re
@@ -14,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from stream_app.errors import ModelError, RegistryUnavailable, SettingsError
+from stream_app.hosts import is_loopback
 from stream_app.redact import redacted
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ class RegistryAccess:
         self._token = None if token is None else token.strip()
         if self._token is not None and not re.fullmatch(r"[!-~]+", self._token):
             raise SettingsError("FIXSTREAM_REGISTRY_TOKEN is empty, or holds more than printable ASCII without spaces")
-        if self._token is not None and uri.startswith("http:") and not _loopback(urlsplit(uri).hostname):
+        if self._token is not None and uri.startswith("http:") and not is_loopback(urlsplit(uri).hostname):
             log.warning("The token for the registry goes to %s in the clear: use https://", self.where)
 
     def client(self) -> Any:
@@ -103,13 +103,6 @@ class RegistryAccess:
                     del os.environ[_TOKEN]
                 else:
                     os.environ[_TOKEN] = before
-
-
-def _loopback(host: str | None) -> bool:
-    try:
-        return ipaddress.ip_address(host or "").is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 @contextmanager

@@ -220,6 +220,16 @@ def load_network(path: str | Path) -> Network:
         raise NetworkFileError(f"{path}: {_in_words(error, root)}") from None
 
 
+def load_networks(paths: str) -> list[Network]:
+    """The networks of files, comma-separated, as FIXSTREAM_NETWORK_FILE names them. Raises NetworkFileError."""
+    networks = [load_network(path.strip()) for path in paths.split(",") if path.strip()]
+    names = [network.name for network in networks]
+    for name in names:
+        if names.count(name) > 1:
+            raise NetworkFileError(f"FIXSTREAM_NETWORK_FILE={paths}: two files name their network {name!r}")
+    return networks
+
+
 def _duplicate(node: yaml.Node | None) -> tuple[str, int] | None:
     """The first key that a mapping under node has twice, with its line."""
     below: list[yaml.Node] = []

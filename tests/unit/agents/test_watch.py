@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from stream_app.agents.watch import Budget, Watch, load_networks
+from stream_app.agents.watch import Budget, Watch
 from stream_app.errors import NetworkFileError
 from stream_app.locate.batch import Batch, Item
 from stream_app.metrics import Metrics
-from stream_app.network.file import Network
+from stream_app.network.file import Network, load_networks
 from stream_app.network.simulator import Simulator
 from stream_app.records.capture import IqCapture
 from stream_app.records.deployment import BeaconLevel

@@ -184,7 +184,7 @@ def test_a_page_that_was_not_built_is_one_line(dist: Path) -> None:
 
     async def run() -> None:
         app = web.Application(middlewares=[problems])
-        add_map(app, Settings())
+        add_map(app, Settings(), [])
         async with TestServer(app) as server, ClientSession(server.make_url("/")) as client:
             answer = await client.get("/map")
             assert answer.status == 503
